@@ -1,0 +1,236 @@
+"""The leaderboard as text: markdown to read in a terminal or a README, csv for a spreadsheet, json for machines.
+
+The three hold the same numbers. The markdown shows value ± half of the 95 % interval; csv and json carry every number
+with its interval, method, counts, direction, version, and the path and digest of the artifact that it came from.
+Nothing here depends on the clock or the machine: the same rows give the same bytes.
+
+Differs from what the field does (one number in bold per column): controls and published rows stand apart, ranks are
+intervals, and rows that cannot be told apart share theirs.
+"""
+
+import csv
+import io
+import json
+import math
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from evaluation.standings import (
+    Standing,
+    complete_metrics,
+    headline,
+    main_columns,
+    merge_seeds,
+    standings,
+    verdict,
+)
+from evaluation.wording import EXPLAINED, SECTIONS, count, footnotes, half_width, heading, letters, number, rank
+
+CSV_COLUMNS = (
+    *("row", "title", "kind", "model", "preset", "draw", "count", "parameters", "seed", "metric"),
+    *("value", "low", "high", "standard_error", "method", "n_reference", "n_generated", "better", "unit", "version"),
+    *("likelihood_space", "rank_low", "rank_high", "source", "digest"),
+)
+FORMAT = 1
+NAME_WIDTHS = (44, 30, 22, 16)
+"""How far row names are cut, in turn, before a column of the terminal table is given up."""
+
+
+def write_leaderboard(
+    rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]], folder: Path
+) -> list[Path]:
+    """Write leaderboard.md, leaderboard.csv and leaderboard.json into the folder; each replaces the old one at once.
+
+    rows: leaderboard rows, one per training seed or already merged. metrics: dicts with key, name, unit, better,
+    digits, doc, headline, version, in display order. Raises ValueError where rows cannot share a leaderboard.
+    """
+    rows = merge_seeds(rows)
+    known = complete_metrics(rows, metrics)
+    lines = standings(rows, known)
+    folder.mkdir(parents=True, exist_ok=True)
+    texts = {
+        "leaderboard.md": format_markdown(lines, known),
+        "leaderboard.csv": format_csv(lines),
+        "leaderboard.json": format_json(lines, known),
+    }
+    for name, text in texts.items():
+        replace_text(folder / name, text)
+    return [folder / name for name in texts]
+
+
+def format_table(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]], width: int = 100) -> str:
+    """The leaderboard as plain aligned text of at most `width` columns: the closing words of a run."""
+    rows = merge_seeds(rows)
+    known = complete_metrics(rows, metrics)
+    lines = standings(rows, known)
+    columns, _ = main_columns(known)
+    key = headline(known)
+    for shown in range(len(columns), 0, -1):
+        for name_width in NAME_WIDTHS:
+            marks = footnotes(lines, columns[:shown])
+            table = _text_table(lines, columns[:shown], key, name_width, marks)
+            if max(map(len, table)) <= width or (shown == 1 and name_width == NAME_WIDTHS[-1]):
+                left_out = ", ".join(column["name"] for column in columns[shown:])
+                words = [f"{letter}: {text}" for letter, text in letters(marks).items()]
+                words += [f"also measured, in leaderboard.md: {left_out}"] if left_out else []
+                if any(line.cells[key].tied for line in lines):
+                    words.append("a rank such as 1–2 is a tie: the interval of the difference holds zero")
+                return "\n".join(text[:width] for text in table + words)
+    raise AssertionError("the narrowest table is always returned")
+
+
+def format_markdown(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]]) -> str:
+    """The leaderboard in markdown, its columns padded so that it reads well without being rendered."""
+    main, more = main_columns(metrics)
+    key = headline(metrics)
+    by_key = {metric["key"]: metric for metric in metrics}
+    parts = ["# Leaderboard", _escape(verdict(lines, by_key[key]))]
+    marks = footnotes(lines, metrics)
+    for section, kinds in SECTIONS:
+        chosen = [line for line in lines if line.kind in kinds]
+        if chosen:
+            parts.append(f"## {section.capitalize()}")
+            if EXPLAINED[section]:
+                parts.append(EXPLAINED[section])
+            parts.append(_markdown_table(chosen, main, key, marks, ranked=section == "models"))
+            if shown := [
+                metric for metric in more if any(line.cells[metric["key"]].value is not None for line in chosen)
+            ]:
+                parts.append("More measures of the same samples:")
+                parts.append(_markdown_table(chosen, shown, key, marks, ranked=False))
+    parts.append("\n".join(f"[{letter}] {_escape(text)}  " for letter, text in letters(marks).items()))
+    parts.append(
+        "Values are ± half of the 95 % interval. A rank such as 1–2 is a tie: the interval of the difference holds "
+        "zero. "
+        "Every number, with its interval, counts, version and source: leaderboard.csv and leaderboard.json."
+    )
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def format_csv(lines: Sequence[Standing]) -> str:
+    """One line per row, measure and seed; rows of several seeds have one more, with seed `mean`."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for line in lines:
+        common: dict[str, Any] = {"row": line.name, "title": line.title, "kind": line.kind}
+        common |= {key: line.row.get(key) for key in ("model", "preset", "draw", "count", "parameters")}
+        for key, cell in line.cells.items():
+            rank = dict(zip(("rank_low", "rank_high"), cell.rank or ("", ""), strict=True))
+            for run in cell.runs:
+                about: dict[str, Any] = {name: run["score"][name] for name in CSV_COLUMNS if name in run["score"]}
+                about |= {"seed": run["seed"], "source": run["source"], "digest": run["digest"]}
+                ranks = rank if len(cell.runs) == 1 else {}
+                writer.writerow(common | about | ranks | {"metric": key, "likelihood_space": cell.space})
+            if len(cell.runs) > 1 and cell.value is not None:
+                about = {name: getattr(cell, name) for name in ("value", "low", "high", "standard_error", "method")}
+                about |= {"better": cell.better, "unit": cell.unit, "version": cell.version}
+                about |= dict(zip(("n_reference", "n_generated"), cell.counts, strict=True))
+                writer.writerow(common | about | rank | {"metric": key, "seed": "mean", "likelihood_space": cell.space})
+    return out.getvalue()
+
+
+def format_json(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]]) -> str:
+    """The machine twin. Numbers that JSON lacks are the strings "inf", "-inf", "nan"."""
+    rows = []
+    for line in lines:
+        row = {key: value for key, value in line.row.items() if key not in ("runs", "scores", "source", "digest")}
+        scores = {}
+        for key, cell in line.cells.items():
+            hidden = ("runs", "comparable", "counts")
+            about: dict[str, Any] = {name: value for name, value in vars(cell).items() if name not in hidden}
+            about["likelihood_space"] = about.pop("space")
+            about |= dict(zip(("n_reference", "n_generated"), cell.counts, strict=True))
+            scores[key] = about | {"runs": [{**run["score"], **_without(run, "score")} for run in cell.runs]}
+        rows.append({**row, "title": line.title, "seeds": line.seeds, "scores": scores})
+    page = {"format": FORMAT, "sorted_by": headline(metrics), "metrics": list(metrics), "rows": rows}
+    return json.dumps(_plain_json(page), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def replace_text(path: Path, text: str) -> None:
+    """Write the file beside its place and move it there, so that a reader never sees half of it."""
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    os.replace(part, path)
+
+
+def _text_table(
+    lines: Sequence[Standing],
+    columns: Sequence[Mapping[str, Any]],
+    key: str,
+    name_width: int,
+    marks: Mapping[tuple[str, str], list[tuple[str, str]]],
+) -> list[str]:
+    table: list[list[str]] = [["rank", "row", *map(heading, columns)]]
+    rules = []
+    previous = None
+    for line in lines:
+        section = next(name for name, kinds in SECTIONS if line.kind in kinds)
+        if section != previous:
+            rules.append(len(table))
+            previous = section
+        name = "".join(letter if letter.isprintable() else " " for letter in line.title)
+        name = name if len(name) <= name_width else name[: name_width - 1] + "…"
+        values = [_value(line, column, marks, "{}") for column in columns]
+        table.append([rank(line.cells[key]) or "·", name, *values])
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    printed = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in table]
+    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
+    for position in reversed(rules):
+        printed.insert(position, rule)
+    return printed
+
+
+def _markdown_table(
+    lines: Sequence[Standing],
+    columns: Sequence[Mapping[str, Any]],
+    key: str,
+    marks: Mapping[tuple[str, str], list[tuple[str, str]]],
+    ranked: bool,
+) -> str:
+    head = (["rank"] if ranked else []) + ["row", *(_escape(heading(column)) for column in columns), "samples", "seeds"]
+    table = [head]
+    for line in lines:
+        texts = [rank(line.cells[key]) or "–"] if ranked else []
+        texts.append(_escape(line.title) + (" (imported)" if line.kind == "imported" else ""))
+        for column in columns:
+            texts.append(_value(line, column, marks))
+        table.append([*texts, count(line.row.get("count")), str(len(line.seeds))])
+    widths = [max(3, *(len(row[column]) for row in table)) for column in range(len(head))]
+    printed = [
+        "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in table
+    ]
+    printed.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join(printed)
+
+
+def _value(
+    line: Standing,
+    metric: Mapping[str, Any],
+    marks: Mapping[tuple[str, str], list[tuple[str, str]]],
+    style: str = "[{}]",
+) -> str:
+    cell, digits = line.cells[metric["key"]], int(metric.get("digits", 3))
+    notes = " ".join(style.format(letter) for letter, _ in marks.get((line.name, metric["key"]), ()))
+    return " ".join(text for text in (number(cell.value, digits), half_width(cell, digits), notes) if text)
+
+
+def _escape(text: str) -> str:
+    """Text that markdown shows as it is: no cell ends early, no tag starts."""
+    text = "".join(letter if letter.isprintable() else " " for letter in text)
+    return re.sub(r"([\\|`*_\[]|<(?=[A-Za-z/!?]))", r"\\\1", text)
+
+
+def _without(mapping: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in mapping.items() if name != key}
+
+
+def _plain_json(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain_json(item) for key, item in value.items()}
+    return [_plain_json(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,138 @@
+"""The leaderboard's part of the page: the table, the plot of intervals, and the list of every number."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from evaluation.report import plots
+from evaluation.standings import Cell, Standing, main_columns
+from evaluation.wording import EXPLAINED, SECTIONS, count, footnotes, half_width, heading, letters, number, rank
+
+
+def table(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
+    columns, more = main_columns(metrics)
+    marks = footnotes(lines, columns)
+    titles = {line.name: line.title for line in lines}
+    # A model that was ranked against no other leads nothing.
+    ranked = {column["key"]: sum(line.cells[column["key"]].rank is not None for line in lines) for column in columns}
+    sections = []
+    for section, kinds in SECTIONS:
+        chosen = [line for line in lines if line.kind in kinds]
+        if chosen:
+            shown = [_line(line, columns, key, marks, titles, ranked) for line in chosen]
+            sections.append({"name": section, "explained": EXPLAINED[section], "lines": shown})
+    return {
+        "columns": [
+            {
+                "name": c["name"],
+                "heading": heading(c),
+                "doc": c.get("doc", ""),
+                "unit": c.get("unit", ""),
+                "key": c["key"],
+            }
+            for c in columns
+        ],
+        "protocols": len({column["key"].split("/")[0] for column in columns}) > 1,
+        "sections": sections,
+        "footnotes": letters(marks),
+        "ties": any(line.cells[key].tied for line in lines if line.cells[key].rank),
+        "more": len(more),
+    }
+
+
+def _line(
+    line: Standing,
+    columns: Sequence[Mapping[str, Any]],
+    key: str,
+    marks: Mapping[tuple[str, str], list[tuple[str, str]]],
+    titles: Mapping[str, str],
+    ranked: Mapping[str, int],
+) -> dict[str, Any]:
+    cells = []
+    for column in columns:
+        cell, digits = line.cells[column["key"]], int(column.get("digits", 3))
+        cells.append(
+            {
+                "value": number(cell.value, digits),
+                "half": half_width(cell, digits),
+                "tip": _tip(cell, digits),
+                "sort": "" if cell.value is None or not math.isfinite(cell.value) else repr(float(cell.value)),
+                "marks": marks.get((line.name, column["key"]), []),
+                "first": cell.rank is not None and cell.rank[0] == 1 and ranked[column["key"]] > 1,
+            }
+        )
+    first = line.cells[key]
+    tied = ", ".join(titles[name] for name in first.tied)
+    named = ("model", "preset") if line.kind == "measured" else ()
+    about = [line.row[key] for key in named if line.row.get(key)]
+    if line.row.get("parameters"):
+        about.append(f"{line.row['parameters']:,} parameters")
+    return {
+        "title": line.title,
+        "about": " · ".join(about),
+        "note": line.row.get("note", ""),
+        "imported": line.kind == "imported",
+        "rank": rank(first),
+        "rank_sort": first.rank[0] + first.rank[1] / 1000 if first.rank else "",
+        "tied": f"not told apart from {tied}" if tied else "",
+        "cells": cells,
+        "count": count(line.row.get("count")),
+        "count_sort": line.row.get("count") or "",
+        "seeds": len(line.seeds) if line.kind != "control" else 0,
+    }
+
+
+def _tip(cell: Cell, digits: int) -> str:
+    if cell.value is None:
+        return cell.reason
+    texts = []
+    if cell.low is not None and cell.high is not None:
+        texts.append(f"95 % interval [{number(cell.low, digits + 1)}, {number(cell.high, digits + 1)}]")
+    if len(cell.runs) > 1:
+        each = ", ".join(f"{run['seed']}: {number(run['score']['value'], digits)}" for run in cell.runs)
+        texts.append(f"mean over training seeds ({each}), standard deviation {number(cell.spread, digits + 1)}")
+    kinds = zip(("reference", "generated"), cell.counts, strict=True)
+    texts += [f"{count(clips)} {kind} clips" for kind, clips in kinds if clips]
+    texts.append(f"version {cell.version}" if cell.version is not None else "")
+    return "; ".join(text for text in texts if text)
+
+
+def numbers(lines: Iterable[Standing], metrics: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
+    """Every number there is, one per row, measure and seed."""
+    metrics = list(metrics)
+    for line in lines:
+        for metric in metrics:
+            digits = int(metric.get("digits", 3)) + 1
+            for run in line.cells[metric["key"]].runs:
+                score = run["score"]
+                yield {
+                    "title": line.title,
+                    "seed": run["seed"],
+                    "key": metric["key"],
+                    "value": number(score["value"], digits),
+                    "low": number(score.get("low"), digits),
+                    "high": number(score.get("high"), digits),
+                    "method": score.get("method", ""),
+                    "n_reference": count(score.get("n_reference")),
+                    "n_generated": count(score.get("n_generated")),
+                    "version": score.get("version", ""),
+                    "source": run["source"],
+                    "href": artifact_link(run["source"]),
+                }
+
+
+def forest(lines: Sequence[Standing], metric: Mapping[str, Any]) -> Any:
+    digits = int(metric.get("digits", 3))
+    rows = []
+    for line in lines:
+        cell = line.cells[metric["key"]]
+        if cell.value is not None and math.isfinite(cell.value):
+            rows.append((line.title, cell.value, cell.low, cell.high, "control" if line.kind == "control" else "model"))
+    return plots.intervals(rows, metric["name"], lambda value: number(value, digits)) if rows else ""
+
+
+def artifact_link(path: str) -> str:
+    """Where the artifact lies, seen from the report's folder; "" for a path not plainly below the corpus."""
+    parts = path.split("/")
+    return "" if not path or path.startswith("/") or ".." in parts or ":" in parts[0] else "../" + quote(path) + "/"

@@ -1,0 +1,84 @@
+"""The report page: what goes into it (`ReportData`), and `write_report`, which renders it to one offline file.
+
+The page needs no network and no other file: style, script, plots, sounds and pictures are inside. Its content security
+policy forbids every fetch and every script but our own, by hash; templates escape all text, so a model may be called
+`<script>`. The same data gives the same bytes.
+"""
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+@dataclass(frozen=True)
+class ReportData:
+    """Everything the page shows, as plain JSON-like values (and int16 arrays for the clips)."""
+
+    corpus: Mapping[str, Any]
+    """name, title, licence, citation, homepage, sample_rate (Hz), timesteps (per clip), and
+    clips: {split: number} or {split: {label: number}}. All but name and title may be absent."""
+    rows: Sequence[Mapping[str, Any]]
+    """Leaderboard rows: name, title, kind (measured, imported, published, control), model, preset, seeds, draw, count,
+    parameters, runs: [{seed, scores: {key: Score JSON}, source, digest}]; optionally `note` (a sentence about the row)
+    and `reasons`: {score key: why there is no number}. Rows of several seeds may come merged or one by one."""
+    metrics: Sequence[Mapping[str, Any]]
+    """key, name, unit, better, digits, doc, headline (shown in the main table; the first one sorts it), version; in display
+    order: `Metric.to_json()`."""
+    classifier: Mapping[str, Any] | None = None
+    """name, preset, accuracy {value, low, high}, labels, confusion (rows: true label, columns: predicted; counts),
+    per_class_accuracy (one per label), calibration {bins: [{confidence, accuracy, count}], ece}, parameters.
+    All but name may be absent; None leaves the section out."""
+    curves: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Title of a training -> {step: [...], train_loss: [...], validation_loss: [...] (None where not taken), unit}."""
+    audio: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Row name, or "real" for the corpus -> clips: caption, codes (int16 (timesteps,)), sample_rate (Hz),
+    details (shown below: predicted label, confidence, log-likelihood ...)."""
+    provenance: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Row name -> the artifacts its numbers came from, first to last: stage, path (relative to the corpus folder),
+    digest, version, seconds, settings (dict), commit."""
+    commands: Mapping[str, str] = field(default_factory=dict)
+    """Row name -> the command line that rebuilds it."""
+    histograms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """Row name or "real" -> {label: number of clips that the classifier heard as it}."""
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    """Library versions, host, device, threads, git commit; may be nested."""
+    notes: Sequence[str] = ()
+    """What a reader must know, such as why published rows are absent."""
+
+
+def write_report(data: ReportData, folder: Path) -> Path:
+    """Render the page to folder/index.html and return its path.
+
+    Links to artifacts are relative to a report that lies in a folder of the corpus folder (`spoken-digits/report/`).
+    Raises ValueError where rows contradict each other, or audio, provenance or histograms name a row that is not there.
+    """
+    from evaluation.leaderboard import replace_text
+
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "index.html"
+    replace_text(path, render(data))
+    return path
+
+
+def render(data: ReportData) -> str:
+    """The page as text."""
+    import jinja2
+
+    from evaluation.report.sections import context
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    # The hash is over the very text between the tags, which the template includes as it is.
+    script = environment.get_template("page.js").render()
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("page.html").render(context(data), script_hash=f"sha256-{digest}")

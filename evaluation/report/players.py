@@ -1,0 +1,124 @@
+"""A clip for the page: its sound as a data URI, its waveform as an SVG path, its spectrogram as a small PNG.
+
+One scale for all clips of a page: waveforms share one amplitude axis and spectrograms one reference level, both set by
+the loudest clip, so that a quiet generator looks quiet. Spectrograms are ink on paper (dark is loud) over 70 dB, with
+mel-spaced rows; they are for looking, no measure reads them.
+"""
+
+import base64
+import io
+import struct
+import zlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+COLUMNS = 150
+ROWS = 56
+RANGE_DB = 70.0
+SHADES = 32
+AUDIO_BUDGET = 4_500_000
+"""Bytes of base64 audio on a page, above which clips are Ogg Vorbis (lossy) in place of FLAC."""
+
+
+@dataclass(frozen=True)
+class Scale:
+    """What the clips of one page share: peak amplitude in int16 codes, and the loudest spectrogram power."""
+
+    peak: float
+    power: float
+
+
+def shared_scale(clips: Iterable[tuple[np.ndarray, int]]) -> Scale:
+    """clips: (int16 codes (timesteps,), sample rate in Hz). Silence alone gives the scale of a full-scale signal."""
+    peak, power = 0.0, 0.0
+    for codes, sample_rate in clips:
+        peak = max(peak, float(np.abs(codes.astype(np.float64)).max(initial=0)))
+        power = max(power, float(mel_power(codes, sample_rate).max(initial=0)))
+    return Scale(peak or 32768.0, power or 1.0)
+
+
+def audio_uris(clips: Sequence[tuple[np.ndarray, int]], budget: int = AUDIO_BUDGET) -> tuple[list[str], bool]:
+    """One data URI per clip, and whether they are lossless: FLAC or WAV, whichever is smaller, else Ogg Vorbis."""
+    uris = [_lossless(codes, sample_rate) for codes, sample_rate in clips]
+    if sum(map(len, uris)) <= budget:
+        return uris, True
+    return [_uri("audio/ogg", _vorbis(codes, sample_rate)) for codes, sample_rate in clips], False
+
+
+def waveform_path(codes: np.ndarray, scale: Scale, columns: int = COLUMNS, height: int = 40) -> str:
+    """The `d` of an SVG path in a box of columns x height: a stroke per column from its lowest to its highest code."""
+    middle = height / 2
+    edges = np.linspace(0, len(codes), columns + 1).astype(int)
+    strokes = []
+    for column, (start, end) in enumerate(zip(edges[:-1], np.maximum(edges[1:], edges[:-1] + 1), strict=True)):
+        part = codes[start:end]
+        low, high = (int(part.min()), int(part.max())) if len(part) else (0, 0)
+        top, bottom = (middle - middle * value / scale.peak for value in (high, low))
+        if bottom - top < 0.6:
+            top, bottom = (top + bottom) / 2 - 0.3, (top + bottom) / 2 + 0.3
+        strokes.append(f"M{column}.5 {top:.1f}V{bottom:.1f}")
+    return "".join(strokes)
+
+
+def spectrogram_uri(codes: np.ndarray, sample_rate: int, scale: Scale) -> str:
+    """A grey PNG, low frequencies at the bottom, white 70 dB and more below the page's loudest point."""
+    level = 10 * np.log10(np.maximum(mel_power(codes, sample_rate) / scale.power, 10 ** (-RANGE_DB / 10)))
+    ink = np.round((1 + level / RANGE_DB) * (SHADES - 1)) / (SHADES - 1)
+    return _uri("image/png", grey_png((255 * (1 - ink[::-1])).astype(np.uint8)))
+
+
+def mel_power(codes: np.ndarray, sample_rate: int, rows: int = ROWS, frames: int = COLUMNS) -> np.ndarray:
+    """Power (rows, frames) at mel-spaced frequencies from 0 Hz to half the sample rate; 32 ms Hann windows."""
+    size = max(64, round(0.032 * sample_rate))
+    padded = np.pad(codes.astype(np.float64) / 32768, size // 2)
+    starts = np.linspace(0, max(len(padded) - size, 0), frames).astype(int)
+    padded = np.pad(padded, (0, max(0, size - len(padded))))
+    windows = padded[starts[:, None] + np.arange(size)] * np.hanning(size)
+    power = np.abs(np.fft.rfft(windows, axis=1)) ** 2
+    top = 2595 * np.log10(1 + sample_rate / 2 / 700)
+    edges = 700 * (10 ** (np.linspace(0, top, rows + 1) / 2595) - 1) / (sample_rate / size)
+    total = np.concatenate([np.zeros((frames, 1)), np.cumsum(power, axis=1)], axis=1)
+    positions = np.arange(total.shape[1])
+    # Differences of the running sum at fractional bins: a band narrower than a bin still gets its share of it.
+    upper = np.array([np.interp(edges, positions, row) for row in total])
+    return (np.diff(upper, axis=1) / np.diff(edges)).T.clip(min=0)
+
+
+def grey_png(pixels: np.ndarray) -> bytes:
+    """A PNG of 8-bit grey pixels (height, width), written by hand: three chunks, no filter."""
+    height, width = pixels.shape
+    lines = np.concatenate([np.zeros((height, 1), np.uint8), pixels], axis=1).tobytes()
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines, 9)) + chunk(b"IEND", b"")
+    return b"\x89PNG\r\n\x1a\n" + body
+
+
+def _lossless(codes: np.ndarray, sample_rate: int) -> str:
+    wav = _encoded(codes, sample_rate, "WAV", "PCM_16")
+    flac = _encoded(codes, sample_rate, "FLAC", "PCM_16")
+    return _uri("audio/flac", flac) if len(flac) < len(wav) else _uri("audio/wav", wav)
+
+
+def _vorbis(codes: np.ndarray, sample_rate: int) -> bytes:
+    return _encoded(codes, sample_rate, "OGG", "VORBIS")
+
+
+def _encoded(codes: np.ndarray, sample_rate: int, container: str, subtype: str) -> bytes:
+    import soundfile
+
+    out = io.BytesIO()
+    with soundfile.SoundFile(out, "w", sample_rate, 1, subtype, format=container) as file:
+        # In pieces: libsndfile's Vorbis encoder keeps a whole write on the stack and overflows on long ones.
+        for start in range(0, len(codes), 8192):
+            file.write(codes[start : start + 8192])
+    return out.getvalue()
+
+
+def _uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode('ascii')}"

@@ -1,0 +1,292 @@
+"""From rows of single evaluations to standings: seeds merged, every measure with its interval, ranks that admit ties.
+
+Everything here reads JSON-like dicts, so that a `metrics.json` from disk is enough, and needs the standard library
+only: the terminal summary at the end of a run calls it from a process that must stay light.
+
+Ranks. Two rows of one measure are told apart where |a - b| > 1.96 sqrt(se_a^2 + se_b^2), the paired difference given
+the reference that both share. A row's rank is an interval: from 1 + the number of rows that beat it, to the number of
+rows that it does not beat. Rows measured over other counts, by another version, or over another likelihood space than
+most are shown but not ranked. The level is per pair; nothing is corrected for the number of pairs.
+
+Seeds. A row with several training seeds shows their mean; its interval is the wider of the t-interval over the seeds
+and the interval from sampling alone, since an interval over samples of one training overclaims.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from statistics import fmean, stdev
+from typing import Any
+
+KINDS = ("measured", "imported", "published", "control")
+RANKED = ("measured", "imported")
+Z = 1.959964
+# Two-sided 95 % quantiles of Student's t for 1 to 10 degrees of freedom.
+T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One measure of one row, over all of its seeds. Where there is no `value`, `reason` says why."""
+
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    standard_error: float | None = None
+    spread: float | None = None
+    """Standard deviation between training seeds; None for a single seed."""
+    method: str = ""
+    reason: str = ""
+    runs: tuple[Mapping[str, Any], ...] = ()
+    """One per seed: seed, source, digest, and score (the Score's JSON)."""
+    space: str = ""
+    """What a likelihood is over, e.g. "8-bit mu-law, unscaled"; values over different spaces are not compared."""
+    counts: tuple[int | None, int | None] = (None, None)
+    """Clips of the reference, generated samples."""
+    version: int | None = None
+    better: str = ""
+    unit: str = ""
+    comparable: tuple[Any, ...] = ()
+    """Only cells with the same tuple are ranked against each other."""
+    warnings: tuple[str, ...] = ()
+    rank: tuple[int, int] | None = None
+    tied: tuple[str, ...] = ()
+    """Names of the ranked rows that this one cannot be told apart from."""
+
+    @property
+    def half(self) -> float | None:
+        """Half the width of the interval, for `value ± half`."""
+        return None if self.low is None or self.high is None else (self.high - self.low) / 2
+
+
+@dataclass(frozen=True)
+class Standing:
+    """One line of the leaderboard."""
+
+    name: str
+    title: str
+    kind: str
+    row: Mapping[str, Any]
+    seeds: tuple[Any, ...]
+    cells: Mapping[str, Cell] = field(default_factory=dict)
+
+
+def standings(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]]) -> list[Standing]:
+    """The leaderboard's lines in order: models by the headline measure, then published rows, then controls.
+
+    metrics: dicts with key, name, unit, better, digits, headline (in the main table; the first one sorts), version.
+    Measures that only a row knows get a cell too (`complete_metrics`). Raises ValueError for rows that contradict each other.
+    """
+    merged = merge_seeds(rows)
+    known = complete_metrics(merged, metrics)
+    lines = []
+    for row in merged:
+        cells = {metric["key"]: _cell(row, metric) for metric in known}
+        seeds = tuple(run.get("seed") for run in row["runs"])
+        lines.append(Standing(row["name"], row.get("title") or row["name"], row["kind"], row, seeds, cells))
+    for metric in known:
+        lines = _ranked(lines, metric["key"])
+    return _sorted(lines, headline(known))
+
+
+def merge_seeds(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with the same name, kind, model, preset and draw become one, with a run per training seed."""
+    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for row in rows:
+        _check(row)
+        identity = tuple(str(row.get(key)) for key in ("name", "kind", "model", "preset", "draw"))
+        into = merged.setdefault(identity, {**row, "runs": []})
+        for run in row["runs"]:
+            twin = next((other for other in into["runs"] if other.get("seed") == run.get("seed")), None)
+            if twin is None:
+                into["runs"].append(run)
+            elif twin != run:
+                raise ValueError(
+                    f"row {row['name']!r} has two different results for seed {run.get('seed')}: "
+                    f"{twin.get('source')} and {run.get('source')}. Give the rows different names, or leave one out."
+                )
+    names = Counter(row["name"] for row in merged.values())
+    for name, count in names.items():
+        if count > 1:
+            raise ValueError(
+                f"{count} rows are called {name!r} but differ in kind, model, preset or draw. "
+                f"Names must tell rows apart: for instance '{name}/small' and '{name}/small+temperature=0.9'."
+            )
+    for row in merged.values():
+        row["runs"].sort(key=lambda run: (run.get("seed") is None, run.get("seed") or 0))
+        row["seeds"] = [run.get("seed") for run in row["runs"]]
+    return list(merged.values())
+
+
+def complete_metrics(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The metrics as given, then one entry for each score key that only the rows know, in alphabetical order."""
+    known = [dict(metric) for metric in metrics]
+    have = {metric["key"] for metric in known}
+    extra = {
+        key: score for row in rows for run in row["runs"] for key, score in run["scores"].items() if key not in have
+    }
+    for key, score in sorted(extra.items()):
+        entry = {"key": key, "name": key, "digits": 3, "headline": False, "doc": ""}
+        known.append(entry | {field: score.get(field, "") for field in ("unit", "better", "version")})
+    return known
+
+
+def headline(metrics: Sequence[Mapping[str, Any]]) -> str:
+    """Key of the measure that sorts the table: the first marked `headline`, else the first."""
+    if not metrics:
+        raise ValueError("a leaderboard needs at least one metric: none is given, and no row has a score.")
+    return next((metric["key"] for metric in metrics if metric.get("headline")), metrics[0]["key"])
+
+
+def main_columns(metrics: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """(columns of the main table, the rest): what is marked `headline`; where nothing is, what is not a variant."""
+    main = [dict(metric) for metric in metrics if metric.get("headline")]
+    main = main or [dict(metric) for metric in metrics if metric["key"].count("/") < 2] or [dict(metrics[0])]
+    return main, [dict(metric) for metric in metrics if metric["key"] not in {column["key"] for column in main}]
+
+
+def separable(a: Cell, b: Cell) -> bool:
+    """True where the 95 % interval of the difference of two cells does not hold zero."""
+    if a.value is None or b.value is None or a.standard_error is None or b.standard_error is None:
+        return False
+    if a.comparable != b.comparable:
+        return False
+    return abs(a.value - b.value) > Z * math.hypot(a.standard_error, b.standard_error)
+
+
+def t_quantile(freedom: int) -> float:
+    """Two-sided 95 % quantile of Student's t; beyond the table by the Cornish-Fisher expansion, good to 1e-3."""
+    if freedom <= len(T):
+        return T[freedom - 1]
+    return Z + (Z**3 + Z) / (4 * freedom) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
+
+
+def verdict(lines: Sequence[Standing], metric: Mapping[str, Any]) -> str:
+    """One or two sentences that say no more than the intervals allow."""
+    ranked = [(line.title, rank) for line in lines if (rank := line.cells[metric["key"]].rank)]
+    name, way = metric["name"], "highest" if metric.get("better") == "higher" else "lowest"
+    unranked = sum(line.kind in RANKED and line.cells[metric["key"]].rank is None for line in lines)
+    rest = f" Not ranked: {unranked} of {unranked + len(ranked)}, for the reasons in the table." if unranked else ""
+    if not ranked:
+        return "No generator has been measured yet."
+    if len(ranked) == 1:
+        return (
+            f"One generator has been measured: {ranked[0][0]}. There is nothing to rank it against but the controls."
+            + rest
+        )
+    first = [title for title, (low, _) in ranked if low == 1]
+    if len(first) == 1:
+        return f"{first[0]} has the {way} {name}; the interval of its difference to every other excludes zero.{rest}"
+    *most, last = first
+    return f"{', '.join(most)} and {last} cannot be told apart in {name}: this leaderboard names no winner.{rest}"
+
+
+def _check(row: Mapping[str, Any]) -> None:
+    name = row.get("name")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"a leaderboard row needs a name (text): got {name!r}.")
+    if row.get("kind") not in KINDS:
+        raise ValueError(f"row {name!r} is of kind {row.get('kind')!r}. Kinds: {', '.join(KINDS)}.")
+    if not row.get("runs") or any("scores" not in run for run in row["runs"]):
+        raise ValueError(f"row {name!r} needs `runs`, one per training seed, each with its `scores`.")
+
+
+def _cell(row: Mapping[str, Any], metric: Mapping[str, Any]) -> Cell:
+    key = metric["key"]
+    runs = [
+        {"seed": run.get("seed"), "source": run.get("source", ""), "digest": run.get("digest", ""), "score": score}
+        for run in row["runs"]
+        if (score := run["scores"].get(key)) is not None and score.get("value") is not None
+    ]
+    total = len(row["runs"])
+    if len(runs) < total:
+        given = row.get("reasons", {}).get(key) or next(
+            (reason for run in row["runs"] if (reason := run.get("reasons", {}).get(key))), ""
+        )
+        default = (
+            "the model gives no exact likelihood" if key.split("/")[1:2] == ["nll"] else "not measured for this row"
+        )
+        reason = f"measured for {len(runs)} of {total} seeds" if runs else given or default
+        return Cell(None, reason=reason, runs=tuple(runs))
+    scores = [run["score"] for run in runs]
+    first = scores[0]
+    details = [score.get("details") or {} for score in scores]
+    spaces = sorted({str(detail.get("likelihood_space", "")) for detail in details})
+    counts = [(score.get("n_reference"), score.get("n_generated")) for score in scores]
+    warnings = {text: None for detail in details for text in _texts(detail.get("warnings", detail.get("warning")))}
+    return Cell(
+        **_over_seeds(scores),
+        runs=tuple(runs),
+        space=" / ".join(space for space in spaces if space),
+        counts=counts[0],
+        version=first.get("version"),
+        better=first.get("better") or metric.get("better", ""),
+        unit=first.get("unit") or metric.get("unit", ""),
+        comparable=(
+            tuple(spaces),
+            tuple(sorted({repr((s.get("version"), c)) for s, c in zip(scores, counts, strict=True)})),
+        ),
+        warnings=tuple(warnings),
+    )
+
+
+def _over_seeds(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Value, interval, standard error and method of one score, or of the mean over several training seeds."""
+    if len(scores) == 1:
+        return {key: scores[0].get(key) for key in ("value", "low", "high", "standard_error")} | {
+            "method": scores[0].get("method", "")
+        }
+    values = [float(score["value"]) for score in scores]
+    count = len(values)
+    value = fmean(values)
+    if not math.isfinite(value):
+        return {"value": value, "method": f"mean of {count} training seeds"}
+    spread = stdev(values)
+    errors = [score.get("standard_error") for score in scores]
+    sampling = math.sqrt(sum(error**2 for error in errors if error is not None) / count**2)
+    half = max(t_quantile(count - 1) * spread / math.sqrt(count), Z * sampling)
+    return {
+        "value": value,
+        "low": value - half,
+        "high": value + half,
+        "standard_error": half / Z,
+        "spread": spread,
+        "method": f"mean of {count} training seeds; the wider of the intervals over seeds (t) and over samples",
+    }
+
+
+def _texts(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) and value else [str(text) for text in value or ()]
+
+
+def _ranked(lines: list[Standing], key: str) -> list[Standing]:
+    """The lines with the rank intervals of one measure filled in, for the largest group of comparable models."""
+    competing = [(line.name, line.cells[key]) for line in lines if line.kind in RANKED]
+    groups = Counter(cell.comparable for _, cell in competing if cell.value is not None)
+    usual = max(groups, key=lambda group: (groups[group], group), default=())
+    playing = [(n, cell, cell.value) for n, cell in competing if cell.value is not None and cell.comparable == usual]
+    ranks = {}
+    for name, mine, value in playing:
+        sign = -1 if mine.better == "higher" else 1
+        others = [(other, theirs) for other, cell, theirs in playing if other != name and separable(mine, cell)]
+        apart = {other for other, _ in others}
+        better = sum(sign * (theirs - value) < 0 for _, theirs in others)
+        tied = tuple(other for other, *_ in playing if other != name and other not in apart)
+        ranks[name] = ((1 + better, 1 + better + len(tied)), tied)
+    return [_with_rank(line, key, *ranks[line.name]) if line.name in ranks else line for line in lines]
+
+
+def _with_rank(line: Standing, key: str, rank: tuple[int, int], tied: tuple[str, ...]) -> Standing:
+    return replace(line, cells={**line.cells, key: replace(line.cells[key], rank=rank, tied=tied)})
+
+
+def _sorted(lines: Iterable[Standing], key: str) -> list[Standing]:
+    section = {"measured": 0, "imported": 0, "published": 1, "control": 2}
+
+    def order(line: Standing) -> tuple[int, bool, float, str]:
+        cell = line.cells[key]
+        value = math.inf if cell.value is None else cell.value * (-1 if cell.better == "higher" else 1)
+        return section[line.kind], cell.value is None, value, line.name
+
+    return sorted(lines, key=order)

@@ -1,0 +1,183 @@
+"""What every autoregressive generator shares: codes as classes, training, exact likelihood, and sampling step by step.
+
+A waveform is a sequence of 8-bit codes c_1 ... c_T, and the model gives p(c_t | c_1 ... c_{t-1}). A subclass has two forms
+of that one function:
+
+    logits(codes)   over whole sequences, for training and for the likelihood of given clips
+    stepper(batch)  one timestep at a time, with whatever state it keeps, for sampling
+
+Before the first timestep there is endless silence (code 128) or what else a model sets `before` to: that is the first
+input, and what a receptive field reaches into.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from models.clips import ClipArray, Clips
+from models.generators.base import Generator, Samples
+from models.layers.quantization import LEVELS, ZERO, Quantizer
+from models.randomness import SampleRandom
+from models.training_config import TrainingConfig
+
+Stepper = Callable[[Tensor], Tensor]  # codes (batch,) int64 of one timestep -> logits (batch, 256) of the next one
+TIMESTEPS_AT_ONCE = 2**16  # over which likelihoods are computed, to bound the memory of their logits
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoregressiveConfig(TrainingConfig):
+    """Settings of every autoregressive generator."""
+
+    quantization: str = "mu-law"
+    "mu-law or linear, both with 8 bits."
+    scale_per_clip: bool = False
+    "Stretch every clip to the full range before it is quantized, as the SaShiMi release does; its loudness is then lost."
+    train_on_padding: bool = True
+    "Score the silence after a clip's end in training, so that samples learn to end; likelihoods never count it."
+
+
+class Autoregressive(Generator):
+    """A generator of 8-bit codes, one timestep after the other."""
+
+    @dataclass(frozen=True)
+    class Sampling(Generator.Sampling):
+        """How codes are drawn; the log-likelihood of a sample does not depend on it."""
+
+        temperature: float = 1.0
+        "Divides the logits: below 1, likelier codes get likelier still."
+        top_p: float = 1.0
+        "Draw only from the likeliest codes that together have at least this probability (Holtzman et al. 2020)."
+
+        def __post_init__(self) -> None:
+            if not self.temperature > 0:
+                raise ValueError(f"temperature={self.temperature} must be above 0")
+            if not 0 < self.top_p <= 1:
+                raise ValueError(f"top_p={self.top_p} must lie in (0, 1]")
+
+    config: AutoregressiveConfig
+    before: int = ZERO  # the code that stands for all that came before the first timestep
+
+    def __init__(self, config: AutoregressiveConfig, sample_rate: int, timesteps: int):
+        super().__init__(config, sample_rate, timesteps)
+        self.quantizer = Quantizer(config.quantization, config.scale_per_clip)
+        self.likelihood_space = self.quantizer.space
+
+    def logits(self, codes: Tensor) -> Tensor:
+        """(batch, timesteps, 256) logits of p(c_t | c_1 ... c_{t-1}) for codes (batch, timesteps)."""
+        raise NotImplementedError(f"{type(self).__name__} must define logits(codes)")
+
+    def stepper(self, batch: int) -> Stepper:
+        """A function with the state of `batch` new sequences; it is first called with the code `before`."""
+        raise NotImplementedError(f"{type(self).__name__} must define stepper(batch)")
+
+    def loss(self, part: str, clips: Clips, rng: torch.Generator) -> Tensor:
+        """Mean cross-entropy of a code, in nats."""
+        codes = self.quantizer.encode_clips(clips)
+        scored = torch.ones_like(codes, dtype=torch.bool) if self.config.train_on_padding else clips.mask()
+        return cross_entropy(self.logits(codes), codes, scored)
+
+    @torch.no_grad()
+    def validation_loss(self, clips: Clips, rng: torch.Generator) -> Tensor:
+        """Nats per valid timestep, over whole clips."""
+        return -self.log_likelihood(clips).sum() / clips.valid.sum()
+
+    @torch.no_grad()
+    def log_likelihood(self, clips: Clips) -> Tensor:
+        """(batch,) float64: the exact log-likelihood in nats of the codes of each clip's valid timesteps."""
+        codes, mask, totals = self.quantizer.encode_clips(clips), clips.mask(), []
+        for part, scored in zip(
+            *(x.split(max(1, TIMESTEPS_AT_ONCE // codes.shape[1])) for x in (codes, mask)), strict=True
+        ):
+            nats = -F.cross_entropy(self.logits(part).float().transpose(1, 2), part, reduction="none")
+            totals.append((nats.double() * scored).sum(1))
+        return torch.cat(totals)
+
+    def unigram_entropy(self, clips: ClipArray) -> float:
+        """Bits per valid timestep of a model that knows how frequent each code is, and nothing else: what is to be beaten."""
+        counts = torch.zeros(LEVELS, dtype=torch.int64)
+        for first in range(0, len(clips), 64):
+            batch = clips.batch(range(first, min(first + 64, len(clips))))
+            counts += torch.bincount(self.quantizer.encode_clips(batch)[batch.mask()], minlength=LEVELS)
+        return float(torch.special.entr(counts / counts.sum()).sum() / math.log(2))
+
+    @torch.inference_mode()
+    def sample(
+        self, count: int, rng: SampleRandom | None = None, prefix: Tensor | None = None, **sampling: Any
+    ) -> Samples:
+        """Draw `count` samples of `timesteps` timesteps; see `Generator.sample`. A prefix is quantized, then continued, and
+        its own timesteps do not count towards the log-likelihood."""
+        settings = self.settings(sampling)
+        if count < 1:
+            raise ValueError(f"count={count} must be at least 1")
+        uniforms = (rng or SampleRandom(0)).uniform(count, self.timesteps).to(self.device)
+        given = torch.empty(count, 0, dtype=torch.int64, device=self.device)
+        if prefix is not None:
+            if prefix.ndim != 2 or len(prefix) != count or prefix.shape[1] > self.timesteps:
+                wanted = f"({count}, at most {self.timesteps})"
+                raise ValueError(f"prefix must be waveforms of shape {wanted}, but has shape {tuple(prefix.shape)}")
+            given = self.quantizer.encode(prefix.to(self.device)) if prefix.shape[1] else given
+        codes, log_likelihood = draw(self.stepper(count), self.before, uniforms, given, settings.temperature, settings.top_p)
+        return Samples(self.quantizer.decode(codes).cpu(), log_likelihood.cpu())
+
+
+def cross_entropy(logits: Tensor, codes: Tensor, scored: Tensor) -> Tensor:
+    """Mean nats over the scored (batch, timesteps) positions of codes, under logits (batch, timesteps, 256)."""
+    targets = codes.masked_fill(~scored, -100)
+    return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
+
+
+def shift_right(codes: Tensor, before: int = ZERO, padding: int = 1) -> Tensor:
+    """What a model has seen before each timestep: `padding` times `before`, then all (batch, timesteps) codes but the last."""
+    return F.pad(codes[:, :-1], (padding, 0), value=before)
+
+
+def draw(
+    step: Stepper, before: int, uniforms: Tensor, given: Tensor, temperature: float = 1.0, top_p: float = 1.0
+) -> tuple[Tensor, Tensor]:
+    """Draw codes one after the other by inverting the distribution function at uniforms drawn beforehand.
+
+    step: see `Stepper`; uniforms: (count, timesteps) float64 in [0, 1); given: (count, first timesteps) int64 to begin with
+    Returns codes (count, timesteps) int64 and the log-likelihood (count,) float64 in nats of those drawn under the model
+    itself: temperature and top_p change what is drawn, not what it is worth.
+    """
+    count, timesteps = uniforms.shape
+    by_time = uniforms.t().contiguous()
+    codes = torch.empty(timesteps, count, dtype=torch.int64, device=uniforms.device)
+    worth = torch.zeros(timesteps, count, dtype=torch.float32, device=uniforms.device)
+    code = torch.full((count,), before, device=uniforms.device)
+    plain = temperature == 1.0 and top_p == 1.0
+    for t in range(timesteps):
+        logits = step(code)
+        if t < given.shape[1]:
+            code = given[:, t].contiguous()
+        else:
+            log_p = logits.log_softmax(1)
+            law = log_p if plain else sampling_law(log_p, temperature, top_p)
+            code = invert(law, by_time[t])
+            torch.gather(log_p, 1, code[:, None], out=worth[t, :, None])
+        codes[t] = code
+    return codes.t().contiguous(), worth.double().sum(0)
+
+
+def invert(log_p: Tensor, uniforms: Tensor) -> Tensor:
+    """(count,) the codes at which distribution functions reach the uniforms (count,); log_p: (count, 256), any offset."""
+    reached = log_p.exp().cumsum(1, dtype=torch.float64)
+    codes = torch.searchsorted(reached, (uniforms * reached[:, -1])[:, None], right=True)
+    return codes[:, 0].clamp_max_(LEVELS - 1)
+
+
+def sampling_law(log_p: Tensor, temperature: float, top_p: float) -> Tensor:
+    """log_p (count, 256) restricted to its nucleus, then divided by the temperature; not normalized.
+
+    As in the SaShiMi release, the nucleus is that of the untempered distribution.
+    """
+    if top_p < 1:
+        ordered, order = log_p.sort(1, descending=True, stable=True)
+        before = ordered.exp().cumsum(1) - ordered.exp()
+        log_p = log_p.masked_fill((before >= top_p).scatter(1, order, before >= top_p), -torch.inf)
+    return log_p / temperature

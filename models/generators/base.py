@@ -1,0 +1,118 @@
+"""What a generator is: the contract of every file in `models/generators/`.
+
+To add one, write `models/generators/mine.py` with
+
+    a docstring      the paper, the idea in three lines, and "Differs from the paper: ..."
+    VERSION = 1      raise it when a change to the file changes what a trained model or its samples are
+    Config           a frozen dataclass that inherits `TrainingConfig`, with a line of documentation under every field
+    PRESETS          {"smoke": Config(...), "small": ..., "paper": ...}: seconds, minutes on two CPU cores, the published setting
+    class Mine       a `Generator`; it has the file's name, in whatever capitals
+
+and nothing else changes anywhere: `--models mine` trains it, draws from it and puts it on the leaderboard, and the contract
+test (`tests/test_generators_contract.py`) tests it. `noise.py` is the shortest example. A class in a file elsewhere works
+the same as `--models path/to/mine.py:Mine`; there, VERSION and PRESETS may be missing (`models/plugins.py`).
+
+Four things are asked of the class:
+
+    schedule                                which parts are trained, and how many optimizer steps each takes in a round
+    loss(part, clips, rng)                  a scalar to minimize; the one loop in `models/training.py` does everything else
+    sample(count, rng, prefix, **sampling)  waveforms and, where the model has one, their exact log-likelihood
+    log_likelihood(clips)                   of real clips, where the model has one; `likelihood_space` then says of which data
+
+Waveforms are (batch, timesteps) float32 in [-1, 1] everywhere. Randomness is always an argument: `rng` is a `torch.Generator`
+in training and a `SampleRandom` in sampling, whose row i is the noise of sample i, whatever the size of the batch.
+"""
+
+from dataclasses import dataclass, fields
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+
+from models.clips import Clips
+from models.randomness import SampleRandom
+from models.training_config import TrainingConfig
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Generated clips.
+
+    waveforms:      (count, timesteps) float32 in [-1, 1]
+    log_likelihood: (count,) float64, nats, the model's own (untempered, untruncated); None where the model has none
+    """
+
+    waveforms: Tensor
+    log_likelihood: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.waveforms)
+
+
+class Generator(nn.Module):
+    """A model of waveforms of `timesteps` timesteps at `sample_rate` Hz.
+
+    schedule:         (part, optimizer steps in a round) in order; a GAN has (("critic", 5), ("generator", 1))
+    likelihood_space: the quantization and scaling that log-likelihoods are over, in words; "" = the model has no likelihood.
+                      Only likelihoods over equal spaces are compared.
+    """
+
+    @dataclass(frozen=True)
+    class Sampling:
+        """The sampling settings and their defaults; a generator that has some nests a dataclass of this name."""
+
+    schedule: tuple[tuple[str, int], ...] = (("model", 1),)
+    likelihood_space: str = ""
+
+    def __init__(self, config: TrainingConfig, sample_rate: int, timesteps: int):
+        super().__init__()
+        if sample_rate < 1 or timesteps < 1:
+            raise ValueError(f"sample_rate={sample_rate} and timesteps={timesteps} must be at least 1")
+        self.config, self.sample_rate, self.timesteps = config, sample_rate, timesteps
+
+    def loss(self, part: str, clips: Clips, rng: torch.Generator) -> Tensor | tuple[Tensor, dict[str, Tensor]]:
+        """A scalar to minimize for `part` of the schedule on one batch; or (it, {name: scalar to log})."""
+        raise NotImplementedError(f"{type(self).__name__} must define loss(part, clips, rng)")
+
+    def validation_loss(self, clips: Clips, rng: torch.Generator) -> Tensor:
+        """A scalar by which the best checkpoint is chosen: the first part's loss, unless there is a better one."""
+        loss = self.loss(self.schedule[0][0], clips, rng)
+        return loss[0] if isinstance(loss, tuple) else loss
+
+    def parameter_groups(self, part: str) -> list[dict[str, Any]]:
+        """Optimizer groups of `part`, each with its "params" and, where they differ, "lr" or "weight_decay"."""
+        return [{"params": [parameter for parameter in self.parameters() if parameter.requires_grad]}]
+
+    def sample(
+        self, count: int, rng: SampleRandom | None = None, prefix: Tensor | None = None, **sampling: Any
+    ) -> Samples:
+        """Draw `count` samples; without `rng`, the first samples of seed 0.
+
+        prefix:   (count, up to timesteps) waveforms that the samples begin with, for models that can continue one
+        sampling: fields of `Sampling` by name
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define sample(count, rng, prefix, **sampling)")
+
+    def log_likelihood(self, clips: Clips) -> Tensor:
+        """(batch,) float64, nats, summed over each clip's valid timesteps. Raises ValueError where the model has none."""
+        raise ValueError(f"{type(self).__name__} has no likelihood; compare it by its samples")
+
+    @classmethod
+    def settings(cls, sampling: dict[str, Any]) -> Any:
+        """The keyword arguments of `sample` as this class's `Sampling`. Raises ValueError on one that it does not have."""
+        known = [field.name for field in fields(cls.Sampling)]
+        for name in sampling:
+            if name not in known:
+                raise ValueError(
+                    f"{cls.__name__} has no sampling setting {name!r}. Available: {', '.join(known) or 'none'}"
+                )
+        return cls.Sampling(**sampling)
+
+    def freeze(self) -> Self:
+        """For use after training: no dropout, no gradients."""
+        return self.eval().requires_grad_(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return next(self.parameters()).device

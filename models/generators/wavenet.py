@@ -1,0 +1,153 @@
+"""WaveNet (van den Oord et al. 2016, arXiv:1609.03499), as the SaShiMi release configures it.
+
+A stack of dilated causal convolutions predicts each 8-bit code from those before it. Dilations double from layer to layer
+and start again in each block, so that four blocks of ten layers look back 4092 timesteps. Each layer is a gated unit with a
+residual connection; the sum of all layers' skip outputs goes through two more layers to the logits.
+
+Differs from the paper: codes are embedded instead of one-hot, convolutions have no bias (only the two last ones do), and a
+last linear layer follows them: all as in the release. Before the first timestep there is endless silence (code 128), in
+training and in sampling alike.
+Sampling keeps queues of each layer's last inputs (Paine et al. 2016).
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.autoregressive import Autoregressive, AutoregressiveConfig, Stepper, cross_entropy, shift_right
+from models.clips import Clips
+from models.layers.causal import GatedStack, gated_layer
+from models.layers.quantization import LEVELS, ZERO
+
+VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config(AutoregressiveConfig):
+    """Settings of WaveNet."""
+
+    blocks: int = 4
+    "Times that the dilations start again from 1."
+    layers: int = 10
+    "Layers of a block; the last one's dilation is 2 ** (layers - 1)."
+    residual_channels: int = 64
+    "Channels from layer to layer, and inside each."
+    skip_channels: int = 1024
+    "Channels of the sum over all layers' outputs."
+    end_channels: int = 512
+    "Channels between that sum and the logits."
+    crop: int = 0
+    "Timesteps of each clip that are scored in a training step, at a random place, after their true past; 0 = all."
+    start_marker: bool = False
+    "Let a code of its own stand for what is before a clip, so that its beginning cannot be taken for a pause."
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sizes = ("blocks", "layers", "residual_channels", "skip_channels", "end_channels")
+        for name in sizes:
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        if self.crop < 0:
+            raise ValueError(f"crop={self.crop} must not be negative; 0 scores whole clips")
+
+
+PRESETS = {
+    "smoke": Config(
+        steps=20, batch_size=8, learning_rate=1e-2, validate_every=10, validation_clips=8,
+        blocks=1, layers=4, residual_channels=8, skip_channels=16, end_channels=16, crop=512,
+    ),
+    "small": Config(
+        steps=1000, batch_size=16, learning_rate=4e-3, learning_rate_schedule="cosine", warmup_steps=30, gradient_clip=1.0,
+        ema=0.99, validate_every=200, validation_clips=64,
+        blocks=2, layers=10, residual_channels=32, skip_channels=64, end_channels=64, crop=512,
+    ),
+    "paper": Config(
+        steps=500_000, batch_size=8, learning_rate=1e-3, learning_rate_schedule="plateau", plateau_factor=0.2,
+        plateau_patience=5, validate_every=4000, scale_per_clip=True, train_on_padding=False,
+    ),
+}  # fmt: skip
+
+
+def uniform(fan_in: int, *shape: int) -> nn.Parameter:
+    """A weight drawn as PyTorch draws those of its convolutions: uniform within 1 / sqrt(fan_in)."""
+    return nn.Parameter(torch.empty(*shape).uniform_(-1, 1) / math.sqrt(fan_in))
+
+
+class WaveNet(Autoregressive):
+    """Weights of all layers are stacked: past, current (layers, 2D, R), residual (layers, R, D), skip (layers, S, D)."""
+
+    config: Config
+
+    def __init__(self, config: Config, sample_rate: int, timesteps: int):
+        super().__init__(config, sample_rate, timesteps)
+        R, S, E = config.residual_channels, config.skip_channels, config.end_channels
+        self.dilations = tuple(2**layer for layer in range(config.layers)) * config.blocks
+        self.receptive_field = 1 + sum(self.dilations)
+        L = len(self.dilations)
+        self.before = LEVELS if config.start_marker else ZERO
+        self.embedding = nn.Embedding(LEVELS + config.start_marker, LEVELS)
+        self.start = uniform(LEVELS, R, LEVELS)
+        self.past, self.current = uniform(2 * R, L, 2 * R, R), uniform(2 * R, L, 2 * R, R)
+        self.residual, self.skip = uniform(R, L, R, R), uniform(R, L, S, R)
+        self.end_1, self.end_2, self.output = nn.Linear(S, E), nn.Linear(E, LEVELS), nn.Linear(LEVELS, LEVELS)
+
+    def table(self) -> Tensor:
+        """(codes, R): the first layer's input for each code, which is all that embedding and first convolution amount to."""
+        return self.embedding.weight @ self.start.t()
+
+    def head(self) -> tuple[Tensor, Tensor]:
+        """The last two linear layers as one, weight (256, E) and bias: there is nothing but a product between them."""
+        return self.output.weight @ self.end_2.weight, self.output.weight @ self.end_2.bias + self.output.bias
+
+    def convolve(self, inputs: Tensor) -> Tensor:
+        """(batch, timesteps, 256) logits after each code from the receptive_field-th on; inputs: (batch, longer) codes."""
+        batch, longer = inputs.shape
+        rows = (longer - self.receptive_field + 1) * batch
+        x = F.embedding(inputs.t().flatten(), self.table())
+        total: Tensor | None = None
+        weights = zip(self.dilations, self.past, self.current, self.residual, self.skip, strict=True)
+        for layer, (dilation, past, current, residual, skip) in enumerate(weights):
+            x, gated = gated_layer(x, past, current, residual, dilation * batch, layer == len(self.dilations) - 1)
+            gated = gated[-rows:]
+            total = gated @ skip.t() if total is None else torch.addmm(total, gated, skip.t())
+        assert total is not None
+        logits = F.linear(F.relu(self.end_1(F.relu(total))), *self.head())
+        return logits.view(-1, batch, LEVELS).transpose(0, 1)
+
+    def logits(self, codes: Tensor) -> Tensor:
+        """See `Autoregressive.logits`."""
+        return self.convolve(shift_right(codes, self.before, self.receptive_field))
+
+    def loss(self, part: str, clips: Clips, rng: torch.Generator) -> Tensor:
+        """Mean cross-entropy in nats over a random crop of each clip, whose past is real as far as the model can see.
+
+        A crop starts at most one receptive field after the end of a clip: from there on, silence only follows silence.
+        """
+        timesteps, crop = clips.waveforms.shape[1], self.config.crop
+        if not 0 < crop < timesteps:
+            return super().loss(part, clips, rng)
+        codes, mask = self.quantizer.encode_clips(clips), clips.mask() | self.config.train_on_padding
+        end = clips.valid + self.receptive_field * self.config.train_on_padding
+        chance = torch.rand(len(codes), generator=rng, device=rng.device).to(codes.device)
+        starts = (chance * (end.clamp_max(timesteps - crop) + 1)).long()[:, None]
+        scored = starts + torch.arange(crop, device=codes.device)
+        seen = starts + torch.arange(self.receptive_field + crop - 1, device=codes.device)
+        logits = self.convolve(shift_right(codes, self.before, self.receptive_field).gather(1, seen))
+        return cross_entropy(logits, codes.gather(1, scored), mask.gather(1, scored))
+
+    def stepper(self, batch: int) -> Stepper:
+        """See `Autoregressive.stepper`."""
+        table = self.table().t().contiguous()
+        stack = GatedStack(self.past, self.current, self.residual, self.dilations, table[:, self.before], batch)
+        skip = self.skip.permute(1, 0, 2).flatten(1) / 2  # the stack returns twice its activations
+        weight, bias = self.head()
+
+        def step(codes: Tensor) -> Tensor:
+            total = (skip @ stack.step(table.index_select(1, codes))).relu_()
+            hidden = torch.addmm(self.end_1.bias[:, None], self.end_1.weight, total).relu_()
+            return torch.addmm(bias, hidden.t(), weight.t())
+
+        return step

@@ -1,0 +1,166 @@
+"""Runs the benchmark from `python -m pipeline.<corpus>`: flags, plan, progress, an honest exit status, a closing summary."""
+
+import logging
+import os
+import signal
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+from pipeline.options import Options, parse
+
+if TYPE_CHECKING:
+    from tasks.benchmark import RunBenchmark
+
+USAGE, STALE, ALREADY_RUNNING, FAILED = 2, 3, 10, 30
+
+
+def main(corpus: str, words: list[str] | None = None) -> NoReturn:
+    """The front door to one corpus; exits with the status that `--help` explains."""
+    options = parse(corpus, words)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        status = run(options)
+    except KeyboardInterrupt as stop:
+        status = 128 + (signal.SIGTERM if "SIGTERM" in stop.args else signal.SIGINT)
+        print("Stopped. What was finished is kept; the same command goes on from here.", file=sys.stderr)
+    sys.stderr.flush()
+    sys.exit(status)
+
+
+def run(options: Options) -> int:
+    """Plan, and unless only the plan was asked for, run what is not done yet. Returns the exit status."""
+    from pipeline import plan
+    from tasks.errors import EarshotError
+
+    try:
+        configure(options)
+        task = benchmark(options)
+        steps = plan.steps(task)
+    except (EarshotError, ValueError) as error:
+        print(error, file=sys.stderr)
+        return USAGE
+    if options.plan:
+        print(plan.show(steps, about(options.corpus)))
+        return 0
+    stale = [step for step in steps if step.state == plan.STALE]
+    if stale:
+        print("\n\n".join(step.explanation for step in stale), file=sys.stderr)
+        return STALE
+    if any(step.state != plan.DONE for step in steps):
+        status = work(task, options)
+        if status:
+            return status
+    print(summary(task))
+    return 0
+
+
+def configure(options: Options) -> None:
+    """Take luigi.cfg from the repository wherever we are called from, and let flags win over it."""
+    import luigi
+
+    from tasks import machine
+
+    luigi.configuration.add_config_path(str(machine.REPOSITORY / "luigi.cfg"))
+    for name, value in options.machine.items():
+        machine.override(name, value)
+    config = luigi.configuration.get_config()
+    if any(word.partition("=")[0] == "--scheduler-host" for word in options.luigi):
+        config.set("core", "local_scheduler", "false")  # in a config file, true silently wins over --scheduler-host
+    config.set("core", "no_configure_logging", "true")
+    config.set("core", "no_lock", "true")  # Luigi's lock is per command line; ours is per folder
+
+
+def benchmark(options: Options) -> "RunBenchmark":
+    """The task that was asked for. Raises EarshotError or ValueError where names or settings are wrong."""
+    from tasks import settings as setting_tools
+    from tasks.benchmark import RunBenchmark
+    from tasks.errors import EarshotError, unknown
+    from tasks.parameters import check_plugin, model_name
+
+    for model in options.models:
+        check_plugin("generators", model)
+    settings = setting_tools.parse(options.assignments)
+    spaces = ["corpus", "classifier", "sampling", *map(model_name, options.models)]
+    for name, _ in settings:
+        if (space := name.partition(".")[0]) not in spaces:
+            raise EarshotError(unknown("space of settings", space, spaces))
+    if options.count < 0:
+        raise EarshotError(f"--count {options.count}: a row has at least 2 samples")
+    return RunBenchmark(
+        corpus=options.corpus,
+        settings=settings,
+        models=tuple(os.path.abspath(m) if ":" in m else m for m in options.models),
+        preset=options.preset,
+        seeds=tuple(options.seeds),
+        count=options.count,
+        classifier=options.classifier,
+    )
+
+
+def work(task: "RunBenchmark", options: Options) -> int:
+    """Let Luigi run the task. Returns the exit status."""
+    import luigi.retcodes
+
+    _hear_luigi()
+    arguments = ["RunBenchmark", "--module", "tasks.benchmark"]
+    for name, value in task.to_str_params().items():
+        arguments += [f"--{name.replace('_', '-')}", value]
+    with tempfile.TemporaryDirectory(prefix="earshot-") as folder:
+        os.environ["EARSHOT_FAILURES"] = failures = str(Path(folder) / "failures")
+        status = 0
+        try:
+            luigi.retcodes.run_with_retcodes([*arguments, *options.luigi])
+        except SystemExit as end:
+            status = end.code if isinstance(end.code, int) else 1
+        kinds = Path(failures).read_text().split() if Path(failures).exists() else []
+    if status and kinds and set(kinds) == {"AlreadyRunning"}:
+        status = ALREADY_RUNNING
+    if status:
+        print("Not finished. What was finished is kept; the same command goes on from here.", file=sys.stderr)
+    return status
+
+
+def summary(task: "RunBenchmark") -> str:
+    """The leaderboard, and where to look next."""
+    comparison = task.requires()
+    place = comparison.folder.parent.parent
+    table = (comparison.folder / "leaderboard.txt").read_text(encoding="utf-8")
+    shown = os.path.relpath(place) if not os.path.relpath(place).startswith("..") else str(place)
+    return f"{table}\nLeaderboard: {shown}/leaderboard.md\nReport:      {shown}/report/index.html"
+
+
+def about(corpus: str) -> str:
+    """Whose recordings these are, and what may be done with them."""
+    from tasks import corpora
+
+    cls = corpora.find(corpus).cls
+    return f"{cls.title}\n  Licence:  {cls.licence}\n  Citation: {cls.citation}\n  Homepage: {cls.homepage}"
+
+
+def _interrupt(signum: int, frame: object) -> NoReturn:
+    raise KeyboardInterrupt("SIGTERM")
+
+
+class _Handler(logging.Handler):
+    """Of what Luigi logs, what nobody else has told: errors while planning, and tracebacks of our bugs."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        from tasks.console import plain_words
+
+        kind, message = plain_words(record)
+        if kind in ("AlreadyRunning", "StageFailed"):
+            return  # the console has said it
+        if message:
+            print(message, file=sys.stderr)
+        elif record.exc_info or record.levelno >= logging.ERROR:
+            print(self.format(record), file=sys.stderr)
+
+
+def _hear_luigi() -> None:
+    for name in ("luigi", "luigi-interface", "luigi.scheduler"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.filters, logger.propagate = [], [], False
+        logger.addHandler(_Handler())
+        logger.setLevel(logging.WARNING)

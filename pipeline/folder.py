@@ -1,0 +1,6 @@
+"""`python -m pipeline.folder --source my_recordings/`: the benchmark on any folder of audio files."""
+
+from pipeline.command import main
+
+if __name__ == "__main__":
+    main("folder")

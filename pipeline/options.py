@@ -1,0 +1,91 @@
+"""The flags of the `python -m pipeline.<corpus>` doors. Nothing is imported here that would make `--help` slow."""
+
+import argparse
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+EPILOG = """\
+Luigi's own flags work as well, --workers and --scheduler-host above all.
+Exit status: 0 done; 2 wrong usage; 3 a finished folder is stale; 10 another run is building the same folder;
+30 a stage failed; 35 the plan failed; 130 and 143 interrupted. The same command goes on where a run stopped.
+"""
+
+
+@dataclass(frozen=True)
+class Options:
+    """What was asked for. luigi: the flags that are Luigi's, as they were typed."""
+
+    corpus: str
+    models: list[str]
+    preset: str
+    classifier: str
+    seeds: list[int]
+    count: int
+    assignments: list[str]
+    machine: dict[str, str]
+    plan: bool
+    luigi: list[str]
+
+
+def parse(corpus: str, words: list[str] | None = None) -> Options:
+    """Read the command line of the door to `corpus`. Exits with status 2 on a flag that makes no sense."""
+    parser = argparse.ArgumentParser(
+        prog=f"python -m pipeline.{corpus}",
+        description=f"Run the whole benchmark on {corpus}: from the corpus to the leaderboard and the report.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--models", default="wavenet,noise", metavar="A,B", help="generators, or path/to/mine.py:Mine (wavenet,noise)")
+    add("--preset", default="small", help="smoke (seconds), small (minutes; the default), paper (as published)")
+    add("--classifier", metavar="PRESET", help="the classifier's preset (the same as --preset)")
+    add("--seed", action="append", metavar="N", help="training seed; several, 0,1,2, make one row with its spread (0)")
+    add("--count", type=int, default=0, metavar="N", help="samples in a row (32 at smoke, 512 at small)")
+    add("--set", action="append", default=[], metavar="SPACE.FIELD=VALUE", dest="assignments", help="wavenet.layers=20, "
+        "classifier.steps=500, sampling.temperature=0.9, corpus.sample_rate=8000; may be repeated")  # fmt: skip
+    add("--source", metavar="PATH", help="a local archive or folder in place of the download")
+    add("--stale", metavar="HOW", help="refuse (the default) or rebuild=STAGE,... for folders made from something else")
+    add("--workdir", metavar="DIR", help="where everything goes (_workdir in the repository)")
+    add("--device", choices=["auto", "cpu", "cuda"], help="auto uses a GPU where there is one")
+    add("--max-steps", type=_positive(int), metavar="N", help="train the generators for at most N steps")
+    add("--max-hours", type=_positive(float), metavar="H", help="train each generator for at most H hours")
+    add("--plan", action="store_true", help="show what is done and what would run; run nothing")
+    given, luigi = parser.parse_known_args(words)
+    models = [name for name in given.models.split(",") if name]
+    if not models:
+        parser.error("--models names no model")
+    try:
+        seeds = [int(seed) for text in given.seed or ["0"] for seed in text.split(",") if seed]
+    except ValueError:
+        parser.error(f"--seed takes whole numbers, not {','.join(given.seed)}")
+    limits = {"max_steps": given.max_steps, "max_hours": given.max_hours}
+    names = [model.rpartition(":")[2] for model in models]
+    limited = [f"{name}.{field}={value}" for field, value in limits.items() if value is not None for name in names]
+    machine = {name: getattr(given, name) for name in ("source", "stale", "device") if getattr(given, name) is not None}
+    if given.workdir is not None:
+        machine["workdir"] = _absolute(given.workdir)
+    if given.source is not None:
+        machine["source"] = _absolute(given.source)
+    size = given.preset.partition("-")[0]  # of `paper-unet`, the classifier's `paper`
+    classifier = given.classifier or (size if size in ("smoke", "small", "paper") else "small")
+    return Options(
+        corpus, models, given.preset, classifier, sorted(set(seeds)), given.count, given.assignments + limited, machine,
+        given.plan, luigi,
+    )  # fmt: skip
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
+
+
+def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:
+    def read(text: str) -> float:
+        value = kind(text)
+        if value <= 0:
+            raise argparse.ArgumentTypeError(f"{text} is not more than 0")
+        return value
+
+    read.__name__ = getattr(kind, "__name__", "number")
+    return read

@@ -1,0 +1,1 @@
+"""The DAG: the only code that knows Luigi, paths and files."""

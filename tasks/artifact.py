@@ -1,0 +1,224 @@
+"""ArtifactTask: one Luigi task, one finished folder that explains itself.
+
+Luigi decides what runs; this class decides what "done" means. A folder counts as done when its `config.json` says that it
+was made by this task, with these parameters, settings and inputs (each by its digest), by this version of the code. A
+folder made from anything else is stale: it is never used and never overwritten unless the person says so.
+
+A new kind of artifact is a subclass with a `stage`, a `place()`, its `inputs()` and a `build()`.
+"""
+
+import importlib
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar, NamedTuple
+
+import luigi
+
+from tasks import folders, machine
+from tasks.errors import EarshotError, StaleArtifact, unknown
+
+Progress = Callable[[int, int, str], None]  # (done, total, what can be said about it)
+
+STAGES = (
+    "download", "clips", "classifier", "features", "reference", "train", "likelihood", "samples", "evaluation", "report",
+)  # fmt: skip
+
+
+class Difference(NamedTuple):
+    """One field of an identity that is not what it was."""
+
+    field: str
+    old: Any
+    new: Any
+
+    def __str__(self) -> str:
+        return f"{self.field}: was {_short(self.old)}, is now {_short(self.new)}"
+
+
+class FolderTarget(luigi.Target):
+    """What Luigi is told of an artifact's folder."""
+
+    def __init__(self, path: Path):
+        self.path = path
+
+    def exists(self) -> bool:
+        return (self.path / folders.MANIFEST).exists()
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+class ArtifactTask(luigi.Task):
+    """One artifact. Subclasses define what follows; parameters that are significant to Luigi are part of the identity.
+
+    VERSION:  raised whenever the code makes other bytes from the same inputs
+    stage:    the word for it in `--stale rebuild=STAGE`
+    derived:  cheap to make and made from whatever is there: rebuilt without asking when it no longer matches
+    unhashed: files, or `directory/` prefixes, that may differ between equal builds (event files with the time of day)
+    uses_gpu: whether the stage is given a GPU, where there is one
+    """
+
+    VERSION: ClassVar[int]
+    stage: ClassVar[str]
+    derived: ClassVar[bool] = False
+    unhashed: ClassVar[tuple[str, ...]] = ()
+    uses_gpu: ClassVar[bool] = False
+
+    def place(self) -> Path:
+        """The artifact's folder, relative to the workdir."""
+        raise NotImplementedError
+
+    def inputs(self) -> Mapping[str, "ArtifactTask"]:
+        """The artifacts that this one is made from, by the name that `build` knows them by."""
+        return {}
+
+    def resolved(self) -> Mapping[str, Any]:
+        """Everything else that changes the bytes: settings resolved against their presets, versions of plug-ins."""
+        return {}
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        """Fill the folder `out`, which may hold what an attempt that died left there; returns what becomes metrics.json.
+
+        Runs in a process of its own, where heavy libraries may be imported. ValueErrors raised here are taken as messages.
+        """
+        raise NotImplementedError
+
+    def clean_up(self) -> None:
+        """Called once the artifact is published: the place to remove what it has absorbed."""
+
+    def expected_bytes(self) -> int:
+        """How much disk the folder will need, where that is known beforehand; else 0."""
+        return 0
+
+    def headline(self, metrics: Mapping[str, Any]) -> str:
+        """The one number of `metrics.json` that a list of artifacts shows."""
+        return ""
+
+    # -- what Luigi asks -------------------------------------------------------------------------------------------
+
+    @property
+    def resources(self) -> dict[str, int]:  # type: ignore[override]
+        return {"gpu": 1} if self.uses_gpu and machine.gpus() else {}
+
+    def requires(self) -> Mapping[str, luigi.Task]:
+        return self.inputs()
+
+    def output(self) -> FolderTarget:
+        return FolderTarget(self.folder)
+
+    def complete(self) -> bool:
+        """Whether the folder is there, from what is asked for now, and so is everything that it was made from.
+
+        Raises StaleArtifact for a folder made from something else, unless it may be rebuilt.
+        """
+        if not all(task.complete() for task in self.inputs().values()):
+            return False
+        if not (self.folder / folders.MANIFEST).exists():
+            return False
+        if not (differences := self.differences()):
+            return True
+        if self.derived or self.stage in stages_to_rebuild():
+            return False
+        raise StaleArtifact(self.explain_stale(differences))
+
+    def run(self) -> None:
+        from tasks import supervisor
+
+        supervisor.build(self)
+
+    # -- identity ----------------------------------------------------------------------------------------------------
+
+    @property
+    def folder(self) -> Path:
+        return machine.workdir() / self.place()
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the bytes. All inputs must be complete, since their digests are part of it."""
+        return {
+            "task": self.task_family,
+            "version": self.VERSION,
+            "parameters": self.identity_parameters(),
+            "settings": dict(self.resolved()),
+            "inputs": {
+                name: {"artifact": task.place().as_posix(), "digest": folders.digest_of(task.folder)}
+                for name, task in self.inputs().items()
+            },
+        }
+
+    def identity_parameters(self) -> dict[str, str]:
+        """The parameters as they count: not as typed, where two spellings mean the same."""
+        parameters = self.to_str_params(only_significant=True)
+        parameters.pop("settings", None)  # what they come to is in `resolved()`
+        return parameters
+
+    def differences(self) -> list[Difference]:
+        """In what the finished folder's identity differs from the one asked for now; empty if it is up to date."""
+        return differences(read_identity(self.folder), self.identity())
+
+    def explain_stale(self, found: list[Difference]) -> str:
+        lines = "\n".join(f"    {difference}" for difference in found[:8])
+        return (
+            f"{self.place()} is finished, but was made from something else than what is asked for now:\n{lines}\n"
+            f"  It is kept as it is. To go on: --stale rebuild={self.stage} (with the luigi command: "
+            f"--machine-stale; the old folder moves to {folders.SUPERSEDED}/), or ask for what it was made from, or give the change a path of its own "
+            "(another preset or --set)."
+        )
+
+
+def read_identity(folder: Path) -> dict[str, Any]:
+    """The identity in a folder's `config.json`."""
+    config = dict(folders.read_json(folder / folders.CONFIG))
+    config.pop("request", None)
+    return config
+
+
+def write_identity(task: ArtifactTask, building: Path) -> None:
+    """Write `config.json`: the identity, and under `request` the parameters that make the same task again."""
+    request = {"module": type(task).__module__, "parameters": task.to_str_params(only_significant=True)}
+    folders.write_json(building / folders.CONFIG, task.identity() | {"request": request})
+
+
+def read_task(folder: Path) -> ArtifactTask:
+    """The task that would build the finished or unfinished `folder` today.
+
+    Raises ValueError or EarshotError where its parameters mean nothing to today's code.
+    """
+    config = folders.read_json(folder / folders.CONFIG)
+    importlib.import_module(config["request"]["module"])
+    cls = luigi.task_register.Register.get_task_cls(config["task"])
+    return cls.from_str_params(config["request"]["parameters"])
+
+
+def stages_to_rebuild() -> frozenset[str]:
+    """The stages that `--stale rebuild=a,b` names; none for `--stale refuse`.
+
+    Raises EarshotError for anything else.
+    """
+    text = machine.setting("stale")
+    if text == "refuse":
+        return frozenset()
+    word, _, names = text.partition("=")
+    stages = [name for name in names.split(",") if name]
+    if word != "rebuild" or not stages:
+        raise EarshotError(f"--stale is refuse or rebuild=STAGE,..., not {text!r}. Stages: {', '.join(STAGES)}")
+    for stage in stages:
+        if stage not in STAGES:
+            raise EarshotError(unknown("stage", stage, STAGES))
+    return frozenset(stages)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], prefix: str = "") -> list[Difference]:
+    """The leaves in which two nested mappings differ; an absent leaf counts as None."""
+    found = []
+    for key in sorted({*old, *new}):
+        before, after, field = old.get(key), new.get(key), f"{prefix}{key}"
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            found += differences(before, after, f"{field}.")
+        elif folders.canonical(before) != folders.canonical(after):
+            found.append(Difference(field, before, after))
+    return found
+
+
+def _short(value: Any) -> str:
+    text = folders.canonical(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

@@ -1,0 +1,25 @@
+"""RunBenchmark: every chosen model on one corpus, trained with every seed, judged, and put on one leaderboard."""
+
+import luigi
+
+from tasks.evaluation import CompareGenerators
+from tasks.parameters import CorpusParameter, SettingsParameter
+
+
+class RunBenchmark(luigi.WrapperTask):
+    """What `python -m pipeline.<corpus>` runs."""
+
+    corpus = CorpusParameter(default="spoken_digits", description="a file in tasks/corpora/")
+    settings = SettingsParameter(default=(), description="SPACE.FIELD=VALUE,... in place of a preset's")
+    models = luigi.ListParameter(default=("wavenet", "noise"), description="generators")
+    preset = luigi.Parameter(default="small", description="smoke, small, paper, or another preset of the models")
+    seeds = luigi.ListParameter(default=(0,), description="training seeds; several make one row with its spread")
+    count = luigi.IntParameter(default=0, description="samples in a row; 0: what suits the preset")
+    classifier = luigi.Parameter(default="small", description="the classifier's preset")
+    classifier_seed = luigi.IntParameter(default=0, description="seed of the classifier's training")
+
+    def requires(self) -> CompareGenerators:
+        return self.clone(CompareGenerators)
+
+    def complete(self) -> bool:
+        return self.requires().complete()

@@ -1,0 +1,99 @@
+"""From a corpus to clips of one length: DownloadCorpus and PrepareClips."""
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+from tasks import corpora, machine
+from tasks import settings as setting_tools
+from tasks.artifact import ArtifactTask, Progress
+from tasks.parameters import CorpusParameter, SettingsParameter
+
+
+class CorpusTask(ArtifactTask):
+    """What all tasks about a corpus share. Their folders lie in `_workdir/<corpus>[@rate][+variant]/`."""
+
+    corpus = CorpusParameter(default="spoken_digits", description="a file in tasks/corpora/")
+    settings = SettingsParameter(default=(), description="SPACE.FIELD=VALUE,... in place of a preset's")
+
+    def spaces(self) -> tuple[str, ...]:
+        """The spaces of settings that matter to this task; others are not handed to it."""
+        return ("corpus",)
+
+    def upstream(self, task: type["CorpusTask"], **parameters: Any) -> "CorpusTask":
+        """The task of that class about the same things, with the settings that matter to it."""
+        return self.clone(task, **parameters).with_own_settings()
+
+    def with_own_settings(self) -> Self:
+        """This task without the settings that do not matter to it."""
+        return self.clone(settings=setting_tools.in_space(self.settings, *self.spaces()))
+
+    def corpus_settings(self) -> dict[str, Any]:
+        """The corpus's settings, resolved."""
+        return setting_tools.corpus_settings(self.corpus, self.settings)[1]
+
+    def corpus_config(self) -> Any:
+        """The corpus's `Config`; raises ValueError for settings that make no sense."""
+        return corpora.find(self.corpus).config(**self.corpus_settings())
+
+    def corpus_place(self, fields: Iterable[str] | None = None) -> Path:
+        """The corpus's folder. fields: the settings that may show in its name; all of them unless given."""
+        defaults, resolved = setting_tools.corpus_settings(self.corpus, self.settings)
+        if fields is not None:
+            resolved = {name: value if name in fields else defaults[name] for name, value in resolved.items()}
+        rate = f"@{resolved['sample_rate']}" if resolved["sample_rate"] != defaults["sample_rate"] else ""
+        others = setting_tools.variant(defaults, resolved | {"sample_rate": defaults["sample_rate"]})
+        return Path(self.corpus.replace("_", "-") + rate + others)
+
+
+class DownloadCorpus(CorpusTask):
+    """The recordings as they come: downloaded, taken from `--source`, or synthesized."""
+
+    VERSION = 1
+    stage = "download"
+
+    def place(self) -> Path:
+        return self.corpus_place(corpora.find(self.corpus).cls.download_settings) / "1-download"
+
+    def resolved(self) -> Mapping[str, Any]:
+        plugin, settings = corpora.find(self.corpus), self.corpus_settings()
+        return {
+            "corpus_version": plugin.version,
+            "fingerprint": plugin.cls().fingerprint(self.corpus_config(), _source()),
+            **{name: settings[name] for name in plugin.cls.download_settings},
+        }
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        corpus = corpora.find(self.corpus).cls()
+        return corpus.download(self.corpus_config(), out, _source(), progress, machine.cores())
+
+
+class PrepareClips(CorpusTask):
+    """Every recording as 16-bit clips of one length and rate, in one memory-mappable array: `clips.npy`, `clips.csv`."""
+
+    VERSION = 1
+    stage = "clips"
+
+    def place(self) -> Path:
+        return self.corpus_place() / "2-clips"
+
+    def inputs(self) -> Mapping[str, ArtifactTask]:
+        return {"download": self.upstream(DownloadCorpus)}
+
+    def resolved(self) -> Mapping[str, Any]:
+        return {"corpus_version": corpora.find(self.corpus).version, **self.corpus_settings()}
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        from tasks.clips import prepare_clips
+
+        corpus = corpora.find(self.corpus).cls()
+        source = self.inputs()["download"].folder
+        return prepare_clips(corpus, self.corpus_config(), source, out, machine.cores(), progress)
+
+    def headline(self, metrics: Mapping[str, Any]) -> str:
+        return ", ".join(f"{count} {split}" for split, count in metrics["clips"].items())
+
+
+def _source() -> Path | None:
+    text = machine.setting("source")
+    return Path(text).expanduser().resolve() if text else None

@@ -1,0 +1,28 @@
+"""What can go wrong that is not a bug: errors whose message is all that a person needs to read."""
+
+import difflib
+from collections.abc import Iterable
+
+
+class EarshotError(Exception):
+    """A mistake or a circumstance, told in one message: what is wrong, which choices there are, what to do next."""
+
+
+class AlreadyRunning(EarshotError):
+    """Another process is building the same folder at this moment."""
+
+
+class StaleArtifact(EarshotError):
+    """A finished folder was made from other settings, inputs or code than the ones asked for now."""
+
+
+class StageFailed(EarshotError):
+    """The process that built a folder died; its `.partial/log.txt` tells why."""
+
+
+def unknown(what: str, value: str, choices: Iterable[str], hint: str = "") -> str:
+    """The message for a name that does not exist: the nearest one, all of them, and what to do."""
+    choices = sorted(choices)
+    near = difflib.get_close_matches(value, choices, n=1)
+    guess = f" Did you mean {near[0]}?" if near else ""
+    return f"unknown {what} {value!r}.{guess} Available: {', '.join(choices) or 'none'}.{' ' + hint if hint else ''}"

@@ -1,0 +1,239 @@
+"""From samples to numbers to a leaderboard: CacheSampleFeatures, EvaluateSamples, EvaluateControls, CompareGenerators."""
+
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from tasks import descriptions, folders, machine
+from tasks.artifact import ArtifactTask, Difference, Progress
+from tasks.classifier import CacheFeatures, ClassifierTask, PrepareReference, TrainClassifier
+from tasks.corpus import PrepareClips
+from tasks.errors import EarshotError
+from tasks.generator import DrawSamples, ImportSamples, MeasureLikelihood
+from tasks.parameters import ModelParameter, model_name
+
+DEFAULT_COUNTS = {"smoke": 32, "small": 512}
+PAPER_COUNT, PAPER_COUNT_WITH_LIKELIHOOD = (
+    2048,
+    10240,
+)  # the latter: half to tune likelihood thresholds, half to measure
+
+
+def default_count(model: str, preset: str) -> int:
+    """How many samples a row has unless `--count` says: enough for the preset's purpose, as many as the papers at `paper`."""
+    if preset in DEFAULT_COUNTS:
+        return DEFAULT_COUNTS[preset]
+    return PAPER_COUNT_WITH_LIKELIHOOD if descriptions.of_model("generators", model)["likelihood"] else PAPER_COUNT
+
+
+class JudgedTask(ClassifierTask):
+    """What all tasks about judged samples share: whose samples they are. A model of ours, or somebody's import."""
+
+    model = ModelParameter(default="", description="a file in models/generators/, or path/to/mine.py:Mine")
+    preset = luigi.Parameter(default="small", description="smoke, small, paper, or another preset of the model")
+    seed = luigi.IntParameter(default=0, description="seed of the training and of the draw")
+    count = luigi.IntParameter(default=0, description="how many samples; 0: what suits the preset")
+    name = luigi.Parameter(default="", description="imported samples: what they are called in tables and paths")
+    samples = luigi.Parameter(
+        default="", significant=False, description="imported samples: a folder of wavs, or a .npy"
+    )
+    samples_rate = luigi.IntParameter(default=0, description="imported samples: sample rate of a .npy, in Hz")
+
+    def spaces(self) -> tuple[str, ...]:
+        own = () if self.name else (model_name(self.model), "sampling")
+        return (*super().spaces(), *own)
+
+    def samples_task(self) -> DrawSamples | ImportSamples:
+        """Where the samples come from. Raises EarshotError where it is not said, or said twice."""
+        if self.name:
+            return self.upstream(ImportSamples)  # type: ignore[return-value]
+        if self.samples:
+            raise EarshotError("--samples needs --name: what the imported samples are called in tables and paths")
+        if not self.model:
+            raise EarshotError("say what to evaluate: --model wavenet, or --samples path/to/wavs --name my-model")
+        count = self.count or default_count(self.model, self.preset)
+        return self.upstream(DrawSamples, count=count)  # type: ignore[return-value]
+
+    def draw_place(self) -> Path:
+        """The folder around `2-samples`."""
+        return self.samples_task().place().parent
+
+    def identity_parameters(self) -> dict[str, str]:
+        """A row is known by where its samples lie, not by how they were asked for."""
+        return {"samples": self.samples_task().place().as_posix()}
+
+
+class CacheSampleFeatures(JudgedTask):
+    """What the classifier makes of every sample."""
+
+    VERSION = 1
+    stage = "features"
+    uses_gpu = True
+
+    def place(self) -> Path:
+        return self.draw_place() / f"3-features-{self.classifier_name()}"
+
+    def inputs(self) -> Mapping[str, ArtifactTask]:
+        return {"samples": self.samples_task(), "classifier": self.upstream(TrainClassifier)}
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        import numpy as np
+
+        from tasks import drawing, listening
+
+        codes = np.load(self.inputs()["samples"].folder / drawing.SAMPLES, mmap_mode="r")
+        return listening.cache(self.inputs()["classifier"].folder, {"samples": codes}, out, progress)
+
+
+class EvaluateSamples(JudgedTask):
+    """The scores of one set of samples: a model's draw (`--model wavenet`) or an import (`--samples DIR --name NAME`)."""
+
+    VERSION = 1
+    stage = "evaluation"
+
+    def place(self) -> Path:
+        return self.draw_place() / f"4-evaluation-{self.classifier_name()}"
+
+    def inputs(self) -> Mapping[str, ArtifactTask]:
+        inputs: dict[str, ArtifactTask] = {
+            "reference": self.upstream(PrepareReference),
+            "samples": self.samples_task(),
+            "features": self.upstream(CacheSampleFeatures),
+        }
+        if not self.name and descriptions.of_model("generators", self.model)["likelihood"]:
+            inputs["likelihood"] = self.upstream(MeasureLikelihood)
+        return inputs
+
+    def resolved(self) -> Mapping[str, Any]:
+        return {"metrics": {metric["key"]: metric["version"] for metric in descriptions.of_metrics()}}
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        from tasks import measuring
+
+        inputs = {name: task.folder for name, task in self.inputs().items()}
+        return measuring.evaluate(inputs["reference"], inputs["features"], inputs.get("likelihood"), out, progress)
+
+    def headline(self, metrics: Mapping[str, Any]) -> str:
+        names = {metric["key"]: metric for metric in descriptions.of_metrics() if metric["headline"]}
+        shown = [(names[key], score["value"]) for key, score in metrics["scores"].items() if key in names]
+        return ", ".join(f"{metric['name']} {value:.{metric['digits']}f}" for metric, value in shown)
+
+
+class EvaluateControls(ClassifierTask):
+    """The rows that make the others readable: held-out clips, silence, white noise."""
+
+    VERSION = 1
+    stage = "evaluation"
+    uses_gpu = True
+    count = luigi.IntParameter(default=512, description="how many clips in a row, as far as there are")
+
+    def place(self) -> Path:
+        return self.corpus_place() / "controls" / f"draw-{self.count}" / f"4-evaluation-{self.classifier_name()}"
+
+    def inputs(self) -> Mapping[str, ArtifactTask]:
+        tasks = {
+            "clips": PrepareClips,
+            "classifier": TrainClassifier,
+            "features": CacheFeatures,
+            "reference": PrepareReference,
+        }
+        return {name: self.upstream(task) for name, task in tasks.items()}
+
+    def resolved(self) -> Mapping[str, Any]:
+        return {"metrics": {metric["key"]: metric["version"] for metric in descriptions.of_metrics()}}
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        from tasks import measuring
+
+        clips, classifier, features, reference = (task.folder for task in self.inputs().values())
+        return measuring.evaluate_controls(reference, clips, features, classifier, self.count, out, progress)
+
+
+class CompareGenerators(ClassifierTask):
+    """The leaderboard and the report, from every finished row of the corpus that was judged by this classifier.
+
+    What is asked for here is only what must be there; rows that earlier runs left are shown as well. Derived: it rebuilds
+    itself when a row appears or changes.
+    """
+
+    VERSION = 1
+    stage = "report"
+    derived = True
+    LINKS = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "report")
+
+    models = luigi.ListParameter(
+        default=("wavenet", "noise"), significant=False, description="generators that must be in"
+    )
+    preset = luigi.Parameter(default="small", significant=False)
+    seeds = luigi.ListParameter(default=(0,), significant=False)
+    count = luigi.IntParameter(default=0, significant=False, description="samples in a row; 0: what suits the preset")
+
+    def spaces(self) -> tuple[str, ...]:
+        return (*super().spaces(), "sampling", *map(model_name, self.models))
+
+    def place(self) -> Path:
+        return self.corpus_place() / "6-leaderboard" / self.classifier_name()
+
+    def inputs(self) -> Mapping[str, ArtifactTask]:
+        inputs: dict[str, ArtifactTask] = {
+            "clips": self.upstream(PrepareClips),
+            "classifier": self.upstream(TrainClassifier),
+            "reference": self.upstream(PrepareReference),
+        }
+        count = self.count or max((default_count(model, self.preset) for model in self.models), default=512)
+        inputs["controls"] = self.upstream(EvaluateControls, count=count)
+        for model in self.models:
+            for seed in self.seeds:
+                task = self.upstream(EvaluateSamples, model=model, seed=seed)
+                inputs[str(task.place())] = task
+        return inputs
+
+    def rows(self) -> Iterator[Path]:
+        """The finished evaluations that share our clips, classifier and code, requested now or not."""
+        corpus, reference = machine.workdir() / self.corpus_place(), self.upstream(PrepareReference)
+        pattern = f"4-evaluation-{self.classifier_name()}"
+        for folder in sorted([*corpus.glob(f"*/*/draw-*/{pattern}"), *corpus.glob(f"*/*/{pattern}")]):
+            if not (folder / folders.MANIFEST).exists():
+                continue
+            config = folders.read_json(folder / folders.CONFIG)
+            ours = {
+                EvaluateSamples.__name__: EvaluateSamples.VERSION,
+                EvaluateControls.__name__: EvaluateControls.VERSION,
+            }
+            judged_alike = config["inputs"]["reference"]["digest"] == folders.digest_of(reference.folder)
+            if judged_alike and config["version"] == ours[config["task"]]:
+                yield folder
+
+    def identity(self) -> dict[str, Any]:
+        identity = super().identity()
+        identity["inputs"] = {
+            name: entry for name, entry in identity["inputs"].items() if name in ("clips", "classifier", "reference")
+        }
+        corpus = machine.workdir() / self.corpus_place()
+        identity["rows"] = {folder.relative_to(corpus).as_posix(): folders.digest_of(folder) for folder in self.rows()}
+        return identity
+
+    def differences(self) -> list[Difference]:
+        missing = [name for name in self.LINKS if not (self.folder.parent.parent / name).exists()]
+        return super().differences() + [Difference(f"link.{name}", None, name) for name in missing]
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        from tasks import reporting
+
+        corpus = machine.workdir() / self.corpus_place()
+        inputs = {name: task.folder for name, task in self.inputs().items()}
+        return reporting.compare(self.corpus, corpus, list(self.rows()), inputs, out, progress)
+
+    def clean_up(self) -> None:
+        """Let `<corpus>/leaderboard.md` and the others lead to the newest leaderboard."""
+        for name in self.LINKS:
+            link = self.folder.parent.parent / name
+            temporary = link.with_name(f".{name}.{os.getpid()}.tmp")
+            temporary.symlink_to(Path(*self.folder.parts[-2:]) / name)
+            os.replace(temporary, link)
+
+    def headline(self, metrics: Mapping[str, Any]) -> str:
+        return f"{metrics['rows']} rows"

@@ -1,0 +1,236 @@
+"""A generator's life: TrainGenerator, MeasureLikelihood, DrawSamples and its shards; ImportSamples for everybody else's."""
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from tasks import descriptions, folders, machine
+from tasks import settings as setting_tools
+from tasks.artifact import ArtifactTask, Progress
+from tasks.corpus import CorpusTask, PrepareClips
+from tasks.errors import EarshotError
+from tasks.parameters import ModelParameter, model_name, preset_settings
+
+SHARD = 128  # samples in a shard: what one process draws before it can be interrupted without loss
+
+
+class GeneratorTask(CorpusTask):
+    """What all tasks about a trained generator share."""
+
+    model = ModelParameter(default="", description="a file in models/generators/, or path/to/mine.py:Mine")
+    preset = luigi.Parameter(default="small", description="smoke, small, paper, or another preset of the model")
+    seed = luigi.IntParameter(default=0, description="seed of the training and of the draw")
+
+    def spaces(self) -> tuple[str, ...]:
+        return ("corpus", model_name(self.model))
+
+    def description(self) -> dict[str, Any]:
+        """What the model's file says of itself."""
+        return descriptions.of_model("generators", self.model)
+
+    def model_settings(self) -> dict[str, Any]:
+        return preset_settings("generators", self.model, self.preset, self.settings, model_name(self.model))[0]
+
+    def model_place(self) -> Path:
+        """`<corpus>/wavenet/small+layers=20-seed0`."""
+        name = preset_settings("generators", self.model, self.preset, self.settings, model_name(self.model))[1]
+        return self.corpus_place() / model_name(self.model) / f"{name}-seed{self.seed}"
+
+    def identity_parameters(self) -> dict[str, str]:
+        """A model from outside is known by its name and, in `resolved()`, by its source; not by where the file lies."""
+        return super().identity_parameters() | {"model": model_name(self.model)}
+
+
+class TrainGenerator(GeneratorTask):
+    """A trained generator: `models.load(folder).sample(16)`."""
+
+    VERSION = 1
+    stage = "train"
+    unhashed = ("tensorboard/", "checkpoints/")
+    uses_gpu = True
+
+    def place(self) -> Path:
+        return self.model_place() / "1-train"
+
+    def inputs(self) -> Mapping[str, ArtifactTask]:
+        return {"clips": self.upstream(PrepareClips)}
+
+    def resolved(self) -> Mapping[str, Any]:
+        return {"model_version": self.description()["version"], **self.model_settings()}
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        from tasks import training
+
+        settings = self.model_settings()
+        limits = {name: settings.pop(name) for name in setting_tools.LIMITS}
+        clips = self.inputs()["clips"].folder
+        return training.train_generator(self.model, settings, self.seed, limits, clips, out, progress)
+
+    def headline(self, metrics: Mapping[str, Any]) -> str:
+        return f"validation loss {metrics['best_validation_loss']:.4g} at step {metrics['best_step']}"
+
+
+class MeasureLikelihood(GeneratorTask):
+    """The exact log-likelihood of every test clip, for models that have one."""
+
+    VERSION = 1
+    stage = "likelihood"
+    uses_gpu = True
+
+    def place(self) -> Path:
+        return self.model_place() / "2-likelihood"
+
+    def inputs(self) -> Mapping[str, ArtifactTask]:
+        return {"clips": self.upstream(PrepareClips), "train": self.upstream(TrainGenerator)}
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        from tasks import drawing
+
+        return drawing.score_clips(self.inputs()["train"].folder, self.inputs()["clips"].folder, out, progress)
+
+    def headline(self, metrics: Mapping[str, Any]) -> str:
+        return f"{metrics['bits_per_timestep']:.3f} bits per timestep ({metrics['likelihood_space']})"
+
+
+class DrawTask(GeneratorTask):
+    """What a draw and its shards share: the sampling settings."""
+
+    def spaces(self) -> tuple[str, ...]:
+        return (*super().spaces(), "sampling")
+
+    def sampling_settings(self) -> dict[str, Any]:
+        return setting_tools.resolve(self.description()["sampling"], self.settings, "sampling")
+
+    def sampling_name(self) -> str:
+        """`+temperature=0.9`, or "" for plain sampling."""
+        return setting_tools.variant(self.description()["sampling"], self.sampling_settings())
+
+    def resolved(self) -> Mapping[str, Any]:
+        return self.sampling_settings()
+
+
+class DrawShard(DrawTask):
+    """Samples `start` to `stop` of a draw; whichever worker or machine draws them, they are the same."""
+
+    VERSION = 1
+    stage = "samples"
+    uses_gpu = True
+    start = luigi.IntParameter()
+    stop = luigi.IntParameter()
+
+    def place(self) -> Path:
+        return self.model_place() / f"shards{self.sampling_name()}" / f"{self.start:06d}-{self.stop:06d}"
+
+    def inputs(self) -> Mapping[str, ArtifactTask]:
+        return {"train": self.upstream(TrainGenerator)}
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        from tasks import drawing
+
+        train, settings = self.inputs()["train"].folder, self.sampling_settings()
+        return drawing.draw(train, self.seed, self.start, self.stop, settings, out, progress)
+
+
+class DrawSamples(DrawTask):
+    """`count` samples, sorted by their likelihood where the model has one: `samples.npy`, `samples.csv`, `wavs/`.
+
+    What a smaller or larger finished draw already holds is taken from there; the rest is drawn in shards.
+    """
+
+    VERSION = 1
+    stage = "samples"
+    count = luigi.IntParameter(default=512, description="how many samples")
+
+    def place(self) -> Path:
+        return self.model_place() / f"draw-{self.count}{self.sampling_name()}" / "2-samples"
+
+    def inputs(self) -> Mapping[str, ArtifactTask]:
+        return {"train": self.upstream(TrainGenerator)}
+
+    def requires(self) -> Mapping[str, luigi.Task]:
+        shards = self.shards() if self.inputs()["train"].complete() else self._all_shards()
+        return {**self.inputs(), **{str(task.place()): task for task in shards}}
+
+    def shards(self) -> list[DrawShard]:
+        """The shards that are needed beside what another draw holds."""
+        covered = self.covered()[1]
+        return [task for task in self._all_shards() if task.stop > covered]
+
+    def _all_shards(self) -> list[DrawShard]:
+        edges = [*range(0, self.count, SHARD), self.count]
+        return [
+            self.upstream(DrawShard, start=start, stop=stop)  # type: ignore[misc]
+            for start, stop in itertools.pairwise(edges)
+        ]
+
+    def covered(self) -> tuple[Path | None, int]:
+        """(another finished draw from the same model with the same settings, how many of our samples it holds)."""
+        train = self.inputs()["train"]
+        best: tuple[Path | None, int] = (None, 0)
+        for folder in (machine.workdir() / self.model_place()).glob("draw-*/2-samples"):
+            if folder == self.folder or not (folder / folders.MANIFEST).exists():
+                continue
+            config = folders.read_json(folder / folders.CONFIG)
+            same = config["settings"] == dict(self.resolved()) and config["version"] == self.VERSION
+            if same and config["inputs"]["train"]["digest"] == folders.digest_of(train.folder):
+                count = min(int(config["parameters"]["count"]), self.count)
+                best = max(best, (folder, count), key=lambda pair: pair[1])
+        return best
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        from tasks import drawing
+
+        earlier, _ = self.covered()
+        shards = [task.folder for task in self.shards()]
+        return drawing.merge(earlier, shards, self.count, out, progress)
+
+    def clean_up(self) -> None:
+        import shutil
+
+        for task in self._all_shards():
+            shutil.rmtree(task.folder, ignore_errors=True)
+
+    def headline(self, metrics: Mapping[str, Any]) -> str:
+        return f"{metrics['samples']} samples"
+
+
+class ImportSamples(CorpusTask):
+    """Samples from anywhere: a folder of wavs, or an array in a `.npy`, taken as they are."""
+
+    VERSION = 1
+    stage = "samples"
+    name = luigi.Parameter(default="", description="what the imported samples are called in tables and paths")
+    samples = luigi.Parameter(default="", significant=False, description="a folder of wavs, or a .npy")
+    samples_rate = luigi.IntParameter(default=0, description="sample rate of a .npy, in Hz")
+
+    def place(self) -> Path:
+        return self.corpus_place() / "imported" / self.name / "2-samples"
+
+    def resolved(self) -> Mapping[str, Any]:
+        settings = self.corpus_settings()
+        return {
+            "sample_rate": settings["sample_rate"],
+            "clip_seconds": settings["clip_seconds"],
+            "source": self._hash(),
+        }
+
+    def _hash(self) -> str:
+        """A hash of the samples' files; of those that were imported, where no source is given any more."""
+        if self.samples:
+            from tasks.importing import fingerprint
+
+            return fingerprint(Path(self.samples).expanduser())
+        if (self.folder / folders.CONFIG).exists():
+            return folders.read_json(self.folder / folders.CONFIG)["settings"]["source"]
+        raise EarshotError(f"nothing has been imported as {self.name!r} yet: give --samples path/to/wavs")
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        from tasks import drawing
+
+        return drawing.import_samples(Path(self.samples).expanduser(), self.samples_rate, self.corpus_config(), out)
+
+    def headline(self, metrics: Mapping[str, Any]) -> str:
+        return f"{metrics['samples']} samples"

@@ -1,0 +1,84 @@
+"""Where and how fast, never what: settings of the machine, from luigi.cfg's section [machine] or the front doors' flags.
+
+Nothing here is part of an artifact's identity.
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import luigi
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+class machine(luigi.Config):  # noqa: N801  (the name is the section in luigi.cfg and the prefix of Luigi's flags)
+    """The section [machine]."""
+
+    workdir = luigi.Parameter(default="_workdir", description="where artifacts go; relative to the repository")
+    device = luigi.ChoiceParameter(
+        default="auto", choices=["auto", "cpu", "cuda"], description="auto: a GPU where there is one"
+    )
+    threads = luigi.IntParameter(default=0, description="CPU threads of one stage; 0: the cores shared by the workers")
+    sampling_batch = luigi.IntParameter(default=0, description="samples drawn at once; 0: a whole shard")
+    source = luigi.Parameter(default="", description="a local archive or folder in place of a corpus's download")
+    stale = luigi.Parameter(default="refuse", description="refuse, or rebuild=STAGE,...")
+
+
+def setting(name: str) -> str:
+    """One machine setting, as text."""
+    return str(getattr(machine(), name))
+
+
+def override(name: str, value: object) -> None:
+    """Let a flag win over luigi.cfg, in this process and in those that it forks."""
+    luigi.configuration.get_config().set("machine", name, str(value))
+
+
+def workdir() -> Path:
+    return (REPOSITORY / setting("workdir")).resolve()
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def threads() -> int:
+    """CPU threads for one stage: as set, or the cores divided by the workers that share them."""
+    return int(setting("threads")) or max(1, cores() // max(1, luigi.interface.core().workers))
+
+
+def gpus() -> list[str]:
+    """The GPUs that stages may use, by the names that CUDA_VISIBLE_DEVICES takes; found without touching CUDA."""
+    if setting("device") == "cpu":
+        return []
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        return [name for name in visible.split(",") if name.strip() and name.strip() != "-1"]
+    return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+
+
+@contextmanager
+def lease_gpu() -> Iterator[str]:
+    """A GPU that no other stage on this machine uses, as a value for CUDA_VISIBLE_DEVICES ("" where there is none).
+
+    Luigi's resources count GPUs and do not say which one; a locked file per GPU does. Waits until one is free.
+    """
+    import fcntl
+    import tempfile
+    import time
+
+    names = gpus()
+    while names:
+        for name in names:
+            path = Path(tempfile.gettempdir()) / f"earshot-gpu-{name}.lock"
+            with open(path, "a") as file:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    continue
+                yield name
+                return
+        time.sleep(1.0)
+    yield ""

@@ -1,0 +1,84 @@
+"""Where an artifact comes from: recorded beside it, never part of what it is."""
+
+import functools
+import importlib.metadata
+import os
+import platform
+import resource
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from tasks import machine
+
+LIBRARIES = ("luigi", "torch", "torchaudio", "lightning-fabric", "numpy", "scipy", "scikit-learn", "soundfile", "soxr")
+
+
+def record(started: float) -> dict[str, Any]:
+    """Who made the artifact that is being finished, where, with what and in what time.
+
+    started: when this attempt began, in seconds since the epoch
+    """
+    usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    ended = time.time()
+    return {
+        "git": git_state(),
+        "python": platform.python_version(),
+        "libraries": library_versions(),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "processor": _processor(),
+        "device": _device(),
+        "threads": machine.threads(),
+        "command": sys.argv[0],
+        "started": _spell(started),
+        "ended": _spell(ended),
+        "seconds": round(ended - started, 3),
+        "processor_seconds": round(sum(u.ru_utime + u.ru_stime for u in usage), 3),
+        "peak_memory_bytes": max(u.ru_maxrss for u in usage) * 1024,
+    }
+
+
+def git_state() -> dict[str, Any]:
+    """The commit of the code and whether files differ from it; both None where this is not a git checkout."""
+
+    def git(*words: str) -> str | None:
+        answer = subprocess.run(["git", *words], cwd=machine.REPOSITORY, capture_output=True, text=True, check=False)
+        return answer.stdout.strip() if answer.returncode == 0 else None
+
+    try:
+        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
+    except FileNotFoundError:
+        commit = changes = None
+    return {"commit": commit, "modified": None if changes is None else bool(changes)}
+
+
+@functools.cache
+def library_versions() -> dict[str, str]:
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "absent"
+    return found
+
+
+def _device() -> str:
+    torch = sys.modules.get("torch")  # asked only if the stage used it
+    return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else "cpu"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
+
+
+def _spell(seconds: float) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))

@@ -1,0 +1,192 @@
+"""Inside the stage CompareGenerators: collect what the leaderboard and the report show. How it looks: evaluation/report/."""
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks import corpora, descriptions, drawing, folders, listening, machine
+from tasks.artifact import Progress
+from tasks.rows import chain, rows
+
+CLIPS_PER_ROW = 10
+NOTES = (
+    "Numbers of published papers are not shown beside these: their features come from another classifier, trained on "
+    "another corpus, and distances between features of different classifiers cannot be compared.",
+)
+
+
+def compare(
+    corpus: str, place: Path, evaluations: Sequence[Path], inputs: Mapping[str, Path], out: Path, progress: Progress
+) -> dict[str, Any]:
+    """Write `leaderboard.md`, `.csv`, `.json` and `report/index.html`.
+
+    place: the corpus's folder; evaluations: the finished rows; inputs: the folders clips and classifier
+    """
+    from evaluation.leaderboard import format_table, write_leaderboard
+    from evaluation.report import ReportData, write_report
+
+    progress(0, 1, "leaderboard and report")
+    table, metrics = rows(place, evaluations), descriptions.of_metrics()
+    write_leaderboard(table, metrics, out)
+    (out / "leaderboard.txt").write_text(format_table(table, metrics) + "\n", encoding="utf-8")
+    sources = {row["name"]: place / row["runs"][0]["source"] for row in table}
+    data = ReportData(
+        corpus=_corpus(corpus, inputs["clips"]),
+        rows=table,
+        metrics=metrics,
+        classifier=_classifier(inputs["classifier"]),
+        curves=_curves(place, table),
+        audio=_real_audio(inputs["clips"]) | {name: _audio(name, source) for name, source in sources.items()},
+        provenance={name: chain(place, source) for name, source in sources.items()},
+        commands={row["name"]: command for row in table if (command := _command(corpus, row))},
+        histograms=_histograms(table, sources, inputs["clips"]),
+        environment=_environment(inputs["classifier"]),
+        notes=NOTES,
+    )
+    write_report(data, out / "report")
+    return {"rows": len(table)}
+
+
+def _corpus(name: str, clips: Path) -> dict[str, Any]:
+    about, metrics = corpora.find(name).cls, folders.read_json(clips / folders.METRICS)
+    return {
+        "name": name,
+        "title": about.title,
+        "licence": about.licence,
+        "citation": about.citation,
+        "homepage": about.homepage,
+        "sample_rate": metrics["sample_rate"],
+        "timesteps": metrics["timesteps"],
+        "clips": metrics["clips"],
+    }
+
+
+def _classifier(folder: Path) -> dict[str, Any]:
+    metrics = folders.read_json(folder / folders.METRICS)
+    test = metrics["test"]
+    return {
+        "name": folder.name,
+        "preset": folders.read_json(folder / folders.CONFIG)["parameters"]["classifier"],
+        "accuracy": {"value": test["accuracy"], "low": test["accuracy_low"], "high": test["accuracy_high"]},
+        "labels": test["labels"],
+        "confusion": test["confusion_matrix"],
+        "per_class_accuracy": [test["per_class_accuracy"][label] for label in test["labels"]],
+        "calibration": {
+            "ece": test["expected_calibration_error"],
+            "bins": [entry for entry in test["reliability_bins"] if entry["count"]],
+        },
+        "parameters": metrics["parameters"],
+    }
+
+
+def _curves(place: Path, table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The losses of every training behind the measured rows, and of the classifier."""
+    curves = {}
+    trainings = {
+        f"{row['title']} seed {run['seed']}": place / row["model"] / f"{row['preset']}-seed{run['seed']}" / "1-train"
+        for row in table
+        if row["kind"] == "measured"
+        for run in row["runs"]
+    }
+    for title, folder in trainings.items():
+        with open(folder / "curve.csv", newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+        curves[title] = {
+            "step": [int(line["step"]) for line in lines],
+            "train_loss": [_number(line["train_loss"]) for line in lines],
+            "validation_loss": [_number(line["validation_loss"]) for line in lines],
+            "unit": "loss",
+        }
+    return curves
+
+
+def _number(text: str) -> float | None:
+    return float(text) if text else None
+
+
+def _real_audio(clips: Path) -> dict[str, Any]:
+    """One test clip of each class, or the first ones where there are no classes."""
+    from models.clips import load_split
+
+    test = load_split(clips, "test")
+    names = json.loads((clips / "labels.json").read_text(encoding="utf-8"))
+    rate = folders.read_json(clips / folders.METRICS)["sample_rate"]
+    if test.labels is None:
+        chosen = [(row, f"clip {row}") for row in range(min(CLIPS_PER_ROW, len(test)))]
+    else:
+        labels = test.labels.tolist()
+        chosen = [(labels.index(i), name) for i, name in enumerate(names) if i in labels][: 2 * CLIPS_PER_ROW]
+    return {
+        "real": [
+            {"caption": name, "codes": test.codes[row], "sample_rate": rate, "details": {}} for row, name in chosen
+        ]
+    }
+
+
+def _audio(name: str, evaluation: Path) -> list[dict[str, Any]]:
+    """Clips of one row, spread evenly over its order (for a model with a likelihood, from unlikely to likely)."""
+    import numpy as np
+
+    config = folders.read_json(evaluation / folders.CONFIG)
+    classifier = machine.workdir() / config["inputs"].get("classifier", {}).get("artifact", "")
+    if config["task"] == "EvaluateControls":
+        samples = features = evaluation / name.split("/")[0]
+        lines: list[dict[str, str]] = []
+    else:
+        samples, features = (machine.workdir() / config["inputs"][n]["artifact"] for n in ("samples", "features"))
+        classifier = (
+            machine.workdir() / folders.read_json(features / folders.CONFIG)["inputs"]["classifier"]["artifact"]
+        )
+        with open(samples / drawing.TABLE, newline="", encoding="utf-8") as file:
+            lines = list(csv.DictReader(file))
+    codes = np.load(samples / drawing.SAMPLES, mmap_mode="r")
+    rate = int(lines[0]["sample_rate"]) if lines else _rate(classifier)
+    heard = listening.read(features, "samples")["log_probabilities"]
+    labels = folders.read_json(classifier / folders.METRICS)["test"]["labels"]
+    clips = []
+    for row in np.unique(np.linspace(0, len(codes) - 1, CLIPS_PER_ROW).round().astype(int)):
+        details = {"heard as": f"{labels[heard[row].argmax()]} ({100 * np.exp(heard[row].max()):.0f} %)"}
+        if lines and lines[row]["log_likelihood_nats"]:
+            details["log-likelihood"] = f"{float(lines[row]['log_likelihood_nats']):.0f} nats"
+        caption = f"draw {lines[row]['draw_index']}" if lines else f"clip {row}"
+        clips.append({"caption": caption, "codes": codes[row], "sample_rate": rate, "details": details})
+    return clips
+
+
+def _rate(classifier: Path) -> int:
+    return folders.read_json(classifier / "model.json")["sample_rate"]
+
+
+def _histograms(table: Sequence[Mapping[str, Any]], sources: Mapping[str, Path], clips: Path) -> dict[str, Any]:
+    """What the classifier hears in the samples of each model."""
+    labels = json.loads((clips / "labels.json").read_text(encoding="utf-8"))
+    found = {}
+    for row in table:
+        if row["kind"] != "control":
+            counts = folders.read_json(sources[row["name"]] / folders.METRICS)["class_counts"]
+            found[row["name"]] = dict(zip(labels, counts, strict=True))
+    return found
+
+
+def _environment(folder: Path) -> dict[str, Any]:
+    record = folders.read_json(folder / folders.PROVENANCE)
+    names = ("git", "python", "libraries", "platform", "processor", "device", "threads")
+    return {name: record[name] for name in names}
+
+
+def _command(corpus: str, row: Mapping[str, Any]) -> str:
+    """The command that makes a row again."""
+    if row["kind"] == "imported":
+        return (
+            f"luigi --module pipeline.evaluate EvaluateSamples --corpus {corpus} --name {row['model']} --samples PATH"
+        )
+    if row["kind"] != "measured":
+        return ""
+    preset, *changes = row["preset"].split("+")
+    _, *sampling = row["draw"].split("+")
+    sets = [f"{row['model']}.{change}" for change in changes] + [f"sampling.{change}" for change in sampling]
+    seeds = " ".join(f"--seed {run['seed']}" for run in row["runs"])
+    words = [f"python -m pipeline.{corpus}", f"--models {row['model']}", f"--preset {preset}", seeds]
+    return " ".join([*words, f"--count {row['count']}", *(f"--set {assignment}" for assignment in sets)])

@@ -1,0 +1,87 @@
+"""Settings by name: `space.field=value`, resolved against a preset's or a corpus's defaults, and shown in paths."""
+
+import ast
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import quote
+
+from tasks.errors import EarshotError, unknown
+
+Settings = tuple[tuple[str, str], ...]  # (("wavenet.layers", "20"), ...): sorted, hashable
+# Limits of a training change its result, so they are settings of every model, and show in its path.
+LIMITS: dict[str, Any] = {"max_steps": None, "max_hours": None}
+
+
+def parse(assignments: Iterable[str]) -> Settings:
+    """`["wavenet.layers=20", ...]` as sorted pairs; the last of several for one field wins."""
+    pairs: dict[str, str] = {}
+    for assignment in assignments:
+        name, equals, value = assignment.partition("=")
+        space, dot, field = name.strip().partition(".")
+        if not (equals and dot and space and field):
+            raise EarshotError(
+                f"cannot read the setting {assignment!r}: write SPACE.FIELD=VALUE, e.g. wavenet.layers=20"
+            )
+        pairs[f"{space}.{field}"] = value.strip()
+    return tuple(sorted(pairs.items()))
+
+
+def in_space(settings: Settings, *spaces: str) -> Settings:
+    """The settings that concern the given spaces."""
+    return tuple((name, value) for name, value in settings if name.partition(".")[0] in spaces)
+
+
+def resolve(defaults: Mapping[str, Any], settings: Settings, space: str) -> dict[str, Any]:
+    """`defaults` with the settings of `space` put in, each read as what its default is.
+
+    Raises EarshotError for a field that does not exist or a value of the wrong kind.
+    """
+    resolved = dict(defaults)
+    for name, text in in_space(settings, space):
+        field = name.partition(".")[2]
+        if field not in defaults:
+            raise EarshotError(unknown(f"setting of {space}", field, defaults))
+        resolved[field] = _read(text, defaults[field], name)
+    return resolved
+
+
+def _read(text: str, default: Any, name: str) -> Any:
+    """The value that `text` stands for, of the kind of `default`."""
+    if isinstance(default, str):
+        return text
+    if isinstance(default, bool):
+        choices = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        if text.lower() not in choices:
+            raise EarshotError(f"{name} is true or false, not {text!r}")
+        return choices[text.lower()]
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        raise EarshotError(f"cannot read {name}={text}: its default is {default!r}, write it like that") from None
+    if isinstance(default, list | tuple):
+        return list(value) if isinstance(value, list | tuple) else [value]
+    if isinstance(default, float) and isinstance(value, int):
+        return float(value)
+    if default is not None and type(value) is not type(default):
+        raise EarshotError(f"{name} is a {type(default).__name__} like {default!r}, not {text!r}")
+    return value
+
+
+def variant(defaults: Mapping[str, Any], resolved: Mapping[str, Any]) -> str:
+    """What a path shows of changed settings: `+layers=20+learning_rate=0.001`, or "" where nothing was changed."""
+    changed = {field: value for field, value in resolved.items() if value != defaults[field]}
+    return "".join(f"+{field}={_spell(value)}" for field, value in sorted(changed.items()))
+
+
+def _spell(value: Any) -> str:
+    text = ",".join(map(str, value)) if isinstance(value, list) else str(value)
+    return quote(text, safe=",.-_ ").replace(" ", "_")
+
+
+def corpus_settings(corpus: str, settings: Settings) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(defaults, resolved settings) of a corpus; its file is light, so it is simply imported."""
+    from tasks import corpora
+
+    defaults = asdict(corpora.find(corpus).config())
+    return defaults, resolve(defaults, settings, "corpus")

@@ -1,0 +1,104 @@
+"""`python -m tasks.stage ORDER`: the process in which one artifact is built. Started by tasks/supervisor.py, not by people.
+
+Everything printed goes to the artifact's `log.txt`; the original standard output carries progress and the error message
+to the supervisor, a JSON object a line.
+"""
+
+import importlib
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from tasks import folders, machine, provenance
+from tasks.artifact import ArtifactTask
+from tasks.supervisor import PREEMPTED, die_with_parent
+
+
+class Reporter:
+    """Progress for the supervisor's console (at most twice a second) and for `python -m pipeline.status` (every 2 s)."""
+
+    def __init__(self, pipe: int, building: Path):
+        self.pipe, self.file = pipe, building / folders.PROGRESS
+        self.said = self.wrote = 0.0
+
+    def __call__(self, done: int, total: int, text: str = "") -> None:
+        now = time.monotonic()
+        message = {"done": done, "total": total, "text": text}
+        if now - self.said >= 0.5 or done == total:
+            self.said = now
+            self.send(message)
+        if now - self.wrote >= 2.0:
+            self.wrote = now
+            folders.write_json(self.file, message)
+
+    def send(self, message: dict[str, Any]) -> None:
+        os.write(self.pipe, (json.dumps(message) + "\n").encode())
+
+
+def main() -> int:
+    die_with_parent(signal.SIGKILL, int(os.environ["EARSHOT_SUPERVISOR"]))
+    order = json.loads(sys.argv[1])
+    for name, value in order["machine"].items():
+        machine.override(name, value)
+    machine.override("threads", order["attempt"]["threads"])
+    machine.override("sampling_batch", order["attempt"]["sampling_batch"])
+    importlib.import_module(order["module"])
+    task = luigi.task_register.Register.get_task_cls(order["family"]).from_str_params(order["parameters"])
+    building = folders.partial(task.folder)
+    pipe = os.dup(1)
+    with open(building / folders.LOG, "a", encoding="utf-8") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    reporter = Reporter(pipe, building)
+    signal.signal(signal.SIGTERM, _stop)
+    try:
+        make(task, building, reporter)
+    except KeyboardInterrupt:
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} stopped in order; the same command continues from here")
+        return PREEMPTED
+    except Exception as error:
+        traceback.print_exc()
+        reporter.send({"error": _message(error)})
+        return 1
+    return 0
+
+
+def make(task: ArtifactTask, building: Path, reporter: Reporter) -> None:
+    """Build, write down what came out and how, and publish."""
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {task.task_family} -> {task.place()} (process {os.getpid()})")
+    started = time.time()
+    metrics = task.build(building, reporter)
+    folders.write_json(building / folders.METRICS, metrics)
+    record = provenance.record(started)
+    folders.write_json(building / folders.PROVENANCE, record)
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} finished after {record['seconds']:.1f} s")
+    sys.stdout.flush()
+    with open(os.devnull, "w") as nowhere:  # the log is part of the manifest: it must not grow any more
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
+    replace = None if task.derived else machine.workdir()
+    folders.publish(building, task.folder, task.unhashed, replace)
+
+
+def _stop(signum: int, frame: object) -> None:
+    """A SIGTERM means what Ctrl-C means; a training replaces this while it runs, to save its state first."""
+    raise KeyboardInterrupt
+
+
+def _message(error: Exception) -> str:
+    """What the person is told: an expected error by its message alone, anything else with the name of its kind."""
+    from tasks.errors import EarshotError
+
+    text = str(error) or "no message"
+    return text if isinstance(error, EarshotError | ValueError) else f"{type(error).__name__}: {text}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,189 @@
+"""Building one artifact from Luigi's side: lock it, start a clean process for it, watch, publish or report.
+
+The work itself happens in `python -m tasks.stage`: a process that has never forked from one that used torch or CUDA,
+with its own thread count and GPU, whose whole output is the artifact's log. It dies with us; we forward a SIGTERM to it,
+so that a training can save its state before it goes.
+"""
+
+import contextlib
+import ctypes
+import json
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks import console, folders, machine
+from tasks.artifact import ArtifactTask, differences, read_identity, write_identity
+from tasks.errors import AlreadyRunning, StageFailed
+
+PREEMPTED = 75  # the stage's exit status after a SIGTERM: it stopped in order and can go on (EX_TEMPFAIL)
+PR_SET_PDEATHSIG = 1
+GRACE_SECONDS = 60.0  # how long a stage may take to save its state
+
+
+def build(task: ArtifactTask) -> None:
+    """Make the artifact, unless somebody else just did.
+
+    Raises AlreadyRunning, StageFailed, or KeyboardInterrupt after a SIGTERM.
+    """
+    if (luigi := multiprocessing.parent_process()) is not None:  # this is one of its workers: it must not outlive Luigi
+        assert luigi.pid is not None
+        die_with_parent(signal.SIGTERM, luigi.pid)
+    name, building = str(task.place()), folders.partial(task.folder)
+    building.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with folders.lock(building, name) as lock, _terminable():
+            if task.complete():
+                for path in [*folders.files_in(building), building / folders.LOCK]:
+                    path.unlink()
+                building.rmdir()
+                return
+            _prepare(task, building)
+            _run(task, building, lock)
+    except (AlreadyRunning, StageFailed) as error:
+        console.failed(name, error)
+        raise
+
+
+def _prepare(task: ArtifactTask, building: Path) -> None:
+    """Leave in `building` only what belongs to this very artifact: its identity, and what an attempt that died saved."""
+    config = building / folders.CONFIG
+    if config.exists() and differences(read_identity(building), task.identity()):
+        console.say(str(task.place()), "an unfinished attempt had other settings; it moves to .superseded/")
+        aside = folders.move_aside(building, machine.workdir())
+        building.mkdir()
+        os.rename(aside / folders.LOCK, building / folders.LOCK)
+    if not config.exists():
+        write_identity(task, building)
+    attempt = building / folders.ATTEMPT
+    if not attempt.exists():  # the thread count and batch size of the first attempt decide the bits of a resumed one
+        folders.write_json(
+            attempt, {"threads": machine.threads(), "sampling_batch": int(machine.setting("sampling_batch"))}
+        )
+    (building / folders.DIED).unlink(missing_ok=True)
+
+
+def _run(task: ArtifactTask, building: Path, lock: int) -> None:
+    name, started = str(task.place()), time.monotonic()
+    resumes = (building / folders.LOG).exists()
+    with machine.lease_gpu() if task.uses_gpu else contextlib.nullcontext("") as gpu:
+        console.say(name, "continues where it stopped" if resumes else "starts")
+        process = _start(task, building, lock, gpu)
+        try:
+            error = _watch(name, process)
+            status = process.wait()
+        except BaseException:
+            _stop(process)
+            raise
+    if status == PREEMPTED:
+        raise KeyboardInterrupt
+    if status == 0:
+        task.clean_up()
+    if status != 0 or not task.complete():
+        reason = error or _explain_status(status)
+        with contextlib.suppress(OSError):  # the disk may be full, which may be the very reason
+            folders.write_json(building / folders.DIED, {"error": reason, "status": status, "time": time.time()})
+        raise StageFailed(f"{reason}\n  The whole story: {building / folders.LOG}")
+    seconds = time.monotonic() - started
+    console.remember_seconds(task, seconds)
+    metrics = folders.read_json(task.folder / folders.METRICS)
+    console.finished(name, seconds, task.headline(metrics))
+
+
+def _start(task: ArtifactTask, building: Path, lock: int, gpu: str) -> subprocess.Popen[str]:
+    attempt = folders.read_json(building / folders.ATTEMPT)
+    order = {
+        "module": type(task).__module__,
+        "family": task.task_family,
+        "parameters": task.to_str_params(),
+        "machine": {name: machine.setting(name) for name in ("workdir", "device", "source", "stale")},
+        "attempt": attempt,
+    }
+    threads = str(attempt["threads"])
+    variables = {
+        "OMP_NUM_THREADS": threads,
+        "MKL_NUM_THREADS": threads,
+        "OPENBLAS_NUM_THREADS": threads,
+        "NUMBA_NUM_THREADS": threads,
+        "CUDA_VISIBLE_DEVICES": gpu,
+        "MPLBACKEND": "Agg",
+        "PYTHONUNBUFFERED": "1",
+        "EARSHOT_SUPERVISOR": str(os.getpid()),
+    }
+    return subprocess.Popen(
+        [sys.executable, "-m", "tasks.stage", json.dumps(order)],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        cwd=machine.REPOSITORY,
+        env={**os.environ, **variables},
+        pass_fds=(lock,),
+        text=True,
+    )
+
+
+def _watch(name: str, process: subprocess.Popen[str]) -> str:
+    """Show the stage's progress until it closes its pipe; returns its error message, if it had one."""
+    error = ""
+    assert process.stdout is not None
+    for line in process.stdout:
+        message: dict[str, Any] = json.loads(line)
+        if "error" in message:
+            error = message["error"]
+        else:
+            console.progress(name, message["done"], message["total"], message["text"])
+    return error
+
+
+def _stop(process: subprocess.Popen[str]) -> None:
+    """Ask the stage to stop, wait for it, and make sure that it is gone; Ctrl-C twice does not leave it behind."""
+    process.terminate()
+    try:
+        process.wait(GRACE_SECONDS)
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+
+
+def _explain_status(status: int) -> str:
+    if status >= 0:
+        return f"the stage ended with exit status {status}"
+    reason = "; this is what running out of memory looks like" if status == -signal.SIGKILL else ""
+    return f"the stage was killed by {signal.Signals(-status).name}{reason}"
+
+
+@contextlib.contextmanager
+def _terminable() -> Iterator[None]:
+    """While building, SIGTERM means what Ctrl-C means: stop in order."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    worker = multiprocessing.parent_process() is not None
+
+    def stop(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    except KeyboardInterrupt:
+        if worker:  # Luigi's worker process would print a traceback; there is nothing left for it to do
+            os._exit(128 + signal.SIGTERM)
+        raise
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def die_with_parent(signum: int, parent: int) -> None:
+    """Ask the kernel for `signum` when the parent dies; exits at once if it is gone already. No effect but on Linux."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
+    if os.getppid() != parent:
+        os._exit(128 + signum)

@@ -1,0 +1,81 @@
+"""Tasks that are small enough to test what every ArtifactTask does: counting, copying, failing, taking long."""
+
+import os
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import luigi
+
+from tasks.artifact import ArtifactTask, Progress
+
+
+class Count(ArtifactTask):
+    """Writes the numbers below `upto` to a file, one at a time, and goes on where an earlier attempt stopped."""
+
+    VERSION = 1
+    stage = "clips"
+    upto = luigi.IntParameter(default=3)
+    pause = luigi.FloatParameter(default=0.0, significant=False)
+
+    def place(self) -> Path:
+        return Path("toy") / "1-count"
+
+    def resolved(self) -> Mapping[str, Any]:
+        return {"upto": self.upto}
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        path = out / "numbers.txt"
+        done = len(path.read_text().splitlines()) if path.exists() else 0
+        resumed = done
+        for number in range(done, self.upto):
+            with open(path, "a") as file:
+                file.write(f"{number}\n")
+            progress(number, self.upto, "counting")
+            time.sleep(self.pause)
+        print(f"resumed at {resumed}")
+        return {"count": self.upto}
+
+    def headline(self, metrics: Mapping[str, Any]) -> str:
+        return f"counted to {metrics['count']}"
+
+
+class Copy(ArtifactTask):
+    """Copies the numbers."""
+
+    VERSION = 1
+    stage = "features"
+    upto = luigi.IntParameter(default=3)
+    pause = luigi.FloatParameter(default=0.0, significant=False)
+
+    def place(self) -> Path:
+        return Path("toy") / "2-copy"
+
+    def inputs(self) -> Mapping[str, ArtifactTask]:
+        return {"count": Count(upto=self.upto, pause=self.pause)}
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        (out / "copy.txt").write_bytes((self.inputs()["count"].folder / "numbers.txt").read_bytes())
+        (out / "threads.txt").write_text(os.environ["OMP_NUM_THREADS"])
+        return {}
+
+
+class Fail(ArtifactTask):
+    """Fails with a message, or as a bug would, or by being killed."""
+
+    VERSION = 1
+    stage = "train"
+    how = luigi.Parameter(default="message")
+
+    def place(self) -> Path:
+        return Path("toy") / f"fail-{self.how}"
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        print("about to fail")
+        if self.how == "message":
+            raise ValueError("there are no numbers; give some")
+        if self.how == "bug":
+            raise RuntimeError("unforeseen")
+        os.kill(os.getpid(), 9)
+        return {}
