@@ -14,8 +14,6 @@ from typing import Any
 from tasks.clips import prepare_clips
 from tasks.corpora.base import Corpus, CorpusConfig, Recording
 
-__doc__ += "\nLicence: none needed.\nCitation: none.\nHomepage: none.\n"
-
 
 class Tones(Corpus):
     """A thousandth of the files are validation and test, so that every split has some."""

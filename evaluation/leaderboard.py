@@ -14,6 +14,7 @@ import json
 import math
 import os
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -78,7 +79,8 @@ def format_table(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[st
                 words += [f"also measured, in leaderboard.md: {left_out}"] if left_out else []
                 if any(line.cells[key].tied for line in lines):
                     words.append("a rank such as 1–2 is a tie: the interval of the difference holds zero")
-                return "\n".join(text[:width] for text in table + words)
+                wrapped = [line for text in words for line in textwrap.wrap(text, width, subsequent_indent="   ")]
+                return "\n".join([text[:width] for text in table] + wrapped)
     raise AssertionError("the narrowest table is always returned")
 
 

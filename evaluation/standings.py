@@ -6,7 +6,8 @@ only: the terminal summary at the end of a run calls it from a process that must
 Ranks. Two rows of one measure are told apart where |a - b| > 1.96 sqrt(se_a^2 + se_b^2), the paired difference given
 the reference that both share. A row's rank is an interval: from 1 + the number of rows that beat it, to the number of
 rows that it does not beat. Rows measured over other counts, by another version, or over another likelihood space than
-most are shown but not ranked. The level is per pair; nothing is corrected for the number of pairs.
+most are shown but not ranked. The level is per pair; nothing is corrected for the number of pairs. For scores over the
+same clips (NLL) the formula is conservative: `uncertainty.difference` pairs the clips, but needs every clip's influence.
 
 Seeds. A row with several training seeds shows their mean; its interval is the wider of the t-interval over the seeds
 and the interval from sampling alone, since an interval over samples of one training overclaims.
@@ -262,8 +263,8 @@ def _texts(value: Any) -> list[str]:
 
 def _ranked(lines: list[Standing], key: str) -> list[Standing]:
     """The lines with the rank intervals of one measure filled in, for the largest group of comparable models."""
-    competing = [(line.name, line.cells[key]) for line in lines if line.kind in RANKED]
-    groups = Counter(cell.comparable for _, cell in competing if cell.value is not None)
+    competing = [(line.name, line.cells[key]) for line in lines if line.kind in RANKED and _known(line.cells[key])]
+    groups = Counter(cell.comparable for _, cell in competing)
     usual = max(groups, key=lambda group: (groups[group], group), default=())
     playing = [(n, cell, cell.value) for n, cell in competing if cell.value is not None and cell.comparable == usual]
     ranks = {}
@@ -277,6 +278,10 @@ def _ranked(lines: list[Standing], key: str) -> list[Standing]:
     return [_with_rank(line, key, *ranks[line.name]) if line.name in ranks else line for line in lines]
 
 
+def _known(cell: Cell) -> bool:
+    return cell.value is not None and math.isfinite(cell.value)
+
+
 def _with_rank(line: Standing, key: str, rank: tuple[int, int], tied: tuple[str, ...]) -> Standing:
     return replace(line, cells={**line.cells, key: replace(line.cells[key], rank=rank, tied=tied)})
 
@@ -286,7 +291,7 @@ def _sorted(lines: Iterable[Standing], key: str) -> list[Standing]:
 
     def order(line: Standing) -> tuple[int, bool, float, str]:
         cell = line.cells[key]
-        value = math.inf if cell.value is None else cell.value * (-1 if cell.better == "higher" else 1)
-        return section[line.kind], cell.value is None, value, line.name
+        value = (cell.value or 0.0) * (-1 if cell.better == "higher" else 1)
+        return section[line.kind], not _known(cell), value if _known(cell) else 0.0, line.name
 
     return sorted(lines, key=order)

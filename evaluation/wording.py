@@ -32,18 +32,24 @@ def footnotes(
         competing = [cells[line.name].counts for line in lines if line.cells[key].rank]
         usual = Counter(competing).most_common(1)[0][0] if competing else None
         for name, cell in cells.items():
-            texts = [f"{metric['name']} over {cell.space}; only equal ones are compared."] if cell.space else []
-            if usual and cell.counts != usual and cell.counts != (None, None):
-                texts.append(
-                    f"over {count(cell.counts[1])} generated and {count(cell.counts[0])} reference clips, unlike most rows: "
-                    "not ranked with them."
-                )
+            texts = [_over(metric["name"], cell)] if cell.space else []
+            if usual and cell.counts != usual and any(cell.counts):
+                kinds = zip(cell.counts[::-1], ("generated", "reference"), strict=True)
+                over = " and ".join(f"{count(clips)} {kind}" for clips, kind in kinds if clips)
+                texts.append(f"over {over} clips, unlike most rows: not ranked with them.")
             if cell.version != metric.get("version") and cell.version is not None and metric.get("version"):
                 texts.append(f"{metric['name']} by version {cell.version}; the current one is {metric['version']}.")
             for text in (*texts, *cell.warnings):
                 letter = found.setdefault(text, _letter(len(found)))
                 marks.setdefault((name, key), []).append((letter, text))
     return marks
+
+
+def _over(name: str, cell: Cell) -> str:
+    """What a likelihood is over, and what the histogram of the quantized values alone would need."""
+    entropies = {run["score"].get("details", {}).get("unigram_entropy") for run in cell.runs} - {None}
+    unigram = f" Histogram alone (unigram entropy): {number(entropies.pop(), 3)}." if len(entropies) == 1 else ""
+    return f"{name} over {cell.space}; only equal ones are compared.{unigram}"
 
 
 def letters(marks: Mapping[tuple[str, str], list[tuple[str, str]]]) -> dict[str, str]:

@@ -131,9 +131,9 @@ def cross_entropy(logits: Tensor, codes: Tensor, scored: Tensor) -> Tensor:
     return F.cross_entropy(logits.float().flatten(0, 1), targets.flatten())
 
 
-def shift_right(codes: Tensor, before: int = ZERO, padding: int = 1) -> Tensor:
-    """What a model has seen before each timestep: `padding` times `before`, then all (batch, timesteps) codes but the last."""
-    return F.pad(codes[:, :-1], (padding, 0), value=before)
+def shift_right(codes: Tensor, before: int = ZERO) -> Tensor:
+    """What a model sees last before each timestep: `before`, then all codes (batch, timesteps) but the last one."""
+    return F.pad(codes[:, :-1], (1, 0), value=before)
 
 
 def draw(
@@ -177,7 +177,7 @@ def sampling_law(log_p: Tensor, temperature: float, top_p: float) -> Tensor:
     As in the SaShiMi release, the nucleus is that of the untempered distribution.
     """
     if top_p < 1:
-        ordered, order = log_p.sort(1, descending=True, stable=True)
+        ordered, order = log_p.sort(dim=1, descending=True, stable=True)
         before = ordered.exp().cumsum(1) - ordered.exp()
         log_p = log_p.masked_fill((before >= top_p).scatter(1, order, before >= top_p), -torch.inf)
     return log_p / temperature

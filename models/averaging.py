@@ -13,38 +13,40 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class WeightAverage:
-    """An average of the trainable parameters; whatever else a network's state holds is copied."""
+    """An average of the trainable parameters; buffers, such as batch statistics, are the network's present ones."""
 
     def __init__(self, model: nn.Module, decay: float):
         self.model, self.decay = model, decay
-        self.averaged = {name for name, p in model.named_parameters() if p.requires_grad}
-        self.weights = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        self.parameters = {name: p for name, p in model.named_parameters() if p.requires_grad}
+        self.means = {name: p.detach().clone() for name, p in self.parameters.items()}
 
     @torch.no_grad()
     def update(self, step: int) -> None:
         """Take in the network's weights after `step` steps."""
-        mean, now, copied = [], [], []
-        for name, value in self.model.state_dict().items():
-            if name in self.averaged:
-                mean.append(self.weights[name])
-                now.append(value)
-            else:
-                copied.append((self.weights[name], value))
-        get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))(mean, now, step)
-        for kept, value in copied:
-            kept.copy_(value)
+        average = get_ema_multi_avg_fn(min(self.decay, (1 + step) / (10 + step)))
+        average(list(self.means.values()), list(self.parameters.values()), step)
 
     @contextmanager
     def applied(self) -> Iterator[None]:
         """The network with the averaged weights; afterwards it has its own again, to the bit."""
-        own = {name: value.detach().clone() for name, value in self.model.state_dict().items()}
-        self.model.load_state_dict(self.weights)
+        own = {name: p.detach().clone() for name, p in self.parameters.items()}
+        self._put(self.means)
         try:
             yield
         finally:
-            self.model.load_state_dict(own)
+            self._put(own)
 
-    def load(self, weights: dict[str, Tensor]) -> None:
-        """Go on from saved averages."""
-        for name, value in weights.items():
-            self.weights[name].copy_(value)
+    def state_dict(self) -> dict[str, Tensor]:
+        """The network's state with the averaged weights in it."""
+        with self.applied():
+            return {name: value.detach().clone() for name, value in self.model.state_dict().items()}
+
+    def load(self, means: dict[str, Tensor]) -> None:
+        """Go on from saved `means`."""
+        for name, mean in means.items():
+            self.means[name].copy_(mean)
+
+    @torch.no_grad()
+    def _put(self, values: dict[str, Tensor]) -> None:
+        for name, parameter in self.parameters.items():
+            parameter.copy_(values[name])

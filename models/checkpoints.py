@@ -18,11 +18,15 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # half a file on a full disk is in the way
+        raise
     directory = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(directory)
@@ -32,7 +36,13 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
 
 def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write a training state: numbers, strings, lists, dicts and tensors. Equal states give equal bytes."""
-    write_atomically(path, lambda file: torch.save(_canonical(state), file))
+    try:
+        write_atomically(path, lambda file: torch.save(_canonical(state), file))
+    except RuntimeError as error:
+        # Closing its archive, torch covers up why writing failed: a full disk, say.
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
 
 
 def _canonical(value: Any) -> Any:

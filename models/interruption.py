@@ -6,7 +6,7 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 
-class Preempted(Exception):  # noqa: N818 - an event, not a fault
+class Preempted(Exception):
     """Training was asked to stop by a signal; its checkpoint is on disk, and the same call goes on from there."""
 
 

@@ -61,7 +61,14 @@ class Objective(nn.Module):
                 f"{type(self.model).__name__}.loss({part!r}, ...) returned shape {tuple(loss.shape)}; "
                 "it must be a scalar: the mean over the batch"
             )
+        self._check_names(extra)
         return loss, {name: value.detach() if isinstance(value, Tensor) else value for name, value in extra.items()}
+
+    def _check_names(self, extra: dict[str, Any]) -> None:
+        if "loss" in extra:
+            raise ValueError(
+                f"{type(self.model).__name__} logs a value named 'loss', as the loss is; name it otherwise"
+            )
 
     def focus(self, part: str) -> None:
         """Let gradients flow to the parameters of `part` alone; one part after another then never wastes a backward."""
@@ -83,4 +90,5 @@ class Objective(nn.Module):
         else:
             loss = self._loss(self.schedule[0][0], clips, rng)[0]
         scores = self.model.validation_scores(clips) if hasattr(self.model, "validation_scores") else {}
+        self._check_names(scores)
         return {"loss": float(loss), **{name: float(value) for name, value in scores.items()}}

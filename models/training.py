@@ -51,9 +51,9 @@ def fit(
 
     The caller seeds the network's initialization. `fit` leaves torch's global random state as it found it.
 
-    Returns steps, best_step, best_validation_loss, train_loss (mean over the last stretch between two validations),
-    parameters (trainable), stopped ("steps", "max_steps", "max_hours" or "patience"), and the curve's other validation
-    columns at best_step.
+    Returns steps, best_step, best_validation_loss, train_loss (mean over the last stretch between two validations; None
+    without a step), parameters (trainable), stopped ("steps", "max_steps", "max_hours" or "patience"), and the curve's
+    other validation columns at best_step.
     Raises Preempted after SIGTERM or SIGINT, once a checkpoint is on disk; TrainingDiverged when a loss is not finite;
     ValueError on a device, a batch size or a begun training that does not fit.
     """

@@ -93,7 +93,7 @@ class TrainingRun:
             "steps": at.step,
             "best_step": at.best_step,
             "best_validation_loss": scores.pop("validation_loss"),
-            "train_loss": at.curve[-1].get("train_loss", math.nan),
+            "train_loss": at.curve[-1].get("train_loss"),
             "parameters": sum(p.numel() for p in self.state.objective.trainable.values()),
             "stopped": at.stopped,
             **scores,
@@ -108,11 +108,13 @@ class TrainingRun:
         better = False
         # A checkpoint at this very step may already hold its validation.
         if (ended or at.step % config.validate_every == 0) and not (at.curve and at.curve[-1]["step"] == at.step):
-            better = self._validate(last=bool(ended))
+            better = self._validate()
             if monitor:
                 monitor.validated(at.curve)
         if not ended and config.patience and at.waited >= config.patience:
             ended = "patience"
+        if ended and at.best_step < 0:
+            at.best_step, at.best_loss, better = at.step, at.curve[-1]["validation_loss"], True
         if monitor and listen and config.listen_every and at.step > at.heard and at.step % config.listen_every == 0:
             with self.state.best_form(self._generator("listen").initial_seed()):
                 monitor.heard(at.step, *listen())
@@ -177,7 +179,7 @@ class TrainingRun:
         self.pending.clear()
         return latest
 
-    def _validate(self, last: bool) -> bool:
+    def _validate(self) -> bool:
         """Add a row to the curve; whether its validation loss is the lowest so far."""
         self._settle()
         at, config = self.state.at, self.config
@@ -185,12 +187,12 @@ class TrainingRun:
         loss = scores["validation_loss"]
         if not math.isfinite(loss):
             raise diverged("the validation loss", at.step, config.learning_rate * self.state.rate.factor(at.step))
-        means = {name: total / count for name, (total, count) in at.window.items()}
+        means = self._summed([total / count / self.fabric.world_size for total, count in at.window.values()])
         rate = config.learning_rate * self.state.rate.factor(max(0, at.step - 1))
-        at.curve.append({"step": at.step, **means, **scores, "learning_rate": rate})
+        at.curve.append({"step": at.step, **dict(zip(at.window, means, strict=True)), **scores, "learning_rate": rate})
         at.window = {}
-        if at.step == 0 and not last:
-            return False  # untrained weights are never the result, whatever their loss
+        if at.step == 0:
+            return False  # whatever its loss, an untrained network is not the result while there is another
         self.state.rate.validated(loss)
         at.waited += 1
         if loss < at.best_loss:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-class TrainingDiverged(ArithmeticError):  # noqa: N818 - says what happened
+class TrainingDiverged(ArithmeticError):
     """A loss or a weight is no longer a finite number; the last checkpoint is from before."""
 
 
@@ -71,6 +71,7 @@ class TrainingState:
         self.rate = LearningRate(config, steps)
         self.average = WeightAverage(model, config.ema) if config.ema else None
         self.at = Position()
+        self.model.train()
         self._about = {name: repr(value) for name, value in {**asdict(config), **about, "steps": steps}.items()}
         self._writes = fabric.is_global_zero
         if self.last.exists():
@@ -96,8 +97,7 @@ class TrainingState:
             torch.mps.manual_seed(seed)
 
     def focus(self, part: str, step: int) -> None:
-        """Make ready for updates of `part` at `step`: training mode, learning rates, gradients for this part only."""
-        self.model.train()
+        """Make ready for updates of `part` at `step`: its learning rates, and gradients for it alone."""
         factor = self.rate.factor(step)
         for group, peak in zip(self.optimizers[part].param_groups, self.peaks[part], strict=True):
             group["lr"] = peak * factor
@@ -115,14 +115,14 @@ class TrainingState:
                 "model": self.model.state_dict(),
                 "optimizers": {part: optimizer.state_dict() for part, optimizer in self.optimizers.items()},
                 "rate": self.rate.state_dict(),
-                "average": self.average.weights if self.average else {},
+                "average": self.average.means if self.average else {},
             }
             checkpoints.save_state(self.last, state)
 
     def save_best(self) -> None:
         """Write best.pt: the weights as they are validated now."""
         if self._writes:
-            weights = self.average.weights if self.average else self.model.state_dict()
+            weights = (self.average or self.model).state_dict()
             best = {"step": self.at.step, "validation_loss": self.at.best_loss, "weights": dict(weights)}
             checkpoints.save_state(self.best, best)
 

@@ -141,9 +141,13 @@ class ArtifactTask(luigi.Task):
             "settings": dict(self.resolved()),
             "inputs": {
                 name: {"artifact": task.place().as_posix(), "digest": folders.digest_of(task.folder)}
-                for name, task in self.inputs().items()
+                for name, task in self.identity_inputs().items()
             },
         }
+
+    def identity_inputs(self) -> Mapping[str, "ArtifactTask"]:
+        """The inputs whose digests are part of the identity: all of them, but where a subclass says otherwise."""
+        return self.inputs()
 
     def identity_parameters(self) -> dict[str, str]:
         """The parameters as they count: not as typed, where two spellings mean the same."""
@@ -159,9 +163,9 @@ class ArtifactTask(luigi.Task):
         lines = "\n".join(f"    {difference}" for difference in found[:8])
         return (
             f"{self.place()} is finished, but was made from something else than what is asked for now:\n{lines}\n"
-            f"  It is kept as it is. To go on: --stale rebuild={self.stage} (with the luigi command: "
-            f"--machine-stale; the old folder moves to {folders.SUPERSEDED}/), or ask for what it was made from, or give the change a path of its own "
-            "(another preset or --set)."
+            f"  It is kept as it is. To go on: --stale rebuild={self.stage} (with the luigi command: --machine-stale; "
+            f"the old folder moves to {folders.SUPERSEDED}/), or ask for what it was made from, or give the change "
+            "a path of its own (another preset or --set)."
         )
 
 

@@ -23,7 +23,7 @@ from typing import IO, cast
 
 from tasks.corpora.base import Progress
 
-BLOCK = 1 << 20
+BLOCK = 1 << 16  # what a broken connection loses at most
 MEGABYTE = 1e6
 
 

@@ -207,11 +207,11 @@ class CompareGenerators(ClassifierTask):
             if judged_alike and config["version"] == ours[config["task"]]:
                 yield folder
 
+    def identity_inputs(self) -> Mapping[str, ArtifactTask]:
+        return {name: task for name, task in self.inputs().items() if name in ("clips", "classifier", "reference")}
+
     def identity(self) -> dict[str, Any]:
         identity = super().identity()
-        identity["inputs"] = {
-            name: entry for name, entry in identity["inputs"].items() if name in ("clips", "classifier", "reference")
-        }
         corpus = machine.workdir() / self.corpus_place()
         identity["rows"] = {folder.relative_to(corpus).as_posix(): folders.digest_of(folder) for folder in self.rows()}
         return identity

@@ -32,6 +32,7 @@ ATTEMPT, PROGRESS, DIED = "attempt.json", "progress.json", "died.json"
 RECORDS = (PROVENANCE, LOG)  # kept and checked, but two equal builds may differ in them
 WORKING = (ATTEMPT, PROGRESS, DIED)  # only of interest while building
 SUPERSEDED = ".superseded"
+PRUNED = "pruned"  # in a manifest: what was in its list of files until it was removed on purpose
 
 
 def partial(folder: Path) -> Path:
@@ -140,13 +141,19 @@ def sync(path: Path) -> None:
 
 def move_aside(folder: Path, workdir: Path) -> Path:
     """Move `folder` to `_workdir/.superseded/<same path>.<when>`; nothing that was computed is thrown away here."""
+    target = place_aside(folder, workdir)
+    os.rename(folder, target)
+    return target
+
+
+def place_aside(folder: Path, workdir: Path) -> Path:
+    """A free name in `.superseded/` for something of `folder`."""
     when = time.strftime("%Y%m%d-%H%M%S")
     place = workdir / SUPERSEDED / folder.relative_to(workdir)
     place.parent.mkdir(parents=True, exist_ok=True)
     for number in range(1000):
         target = place.with_name(f"{place.name}.{when}" + (f"-{number}" if number else ""))
         if not target.exists():
-            os.rename(folder, target)
             return target
     raise RuntimeError(f"cannot find a free name for {place}")
 

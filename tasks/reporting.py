@@ -26,9 +26,10 @@ def compare(
     """
     from evaluation.leaderboard import format_table, write_leaderboard
     from evaluation.report import ReportData, write_report
+    from evaluation.standings import merge_seeds
 
     progress(0, 1, "leaderboard and report")
-    table, metrics = rows(place, evaluations), descriptions.of_metrics()
+    table, metrics = merge_seeds(rows(place, evaluations)), descriptions.of_metrics()
     write_leaderboard(table, metrics, out)
     (out / "leaderboard.txt").write_text(format_table(table, metrics) + "\n", encoding="utf-8")
     sources = {row["name"]: place / row["runs"][0]["source"] for row in table}
@@ -39,7 +40,7 @@ def compare(
         classifier=_classifier(inputs["classifier"]),
         curves=_curves(place, table),
         audio=_real_audio(inputs["clips"]) | {name: _audio(name, source) for name, source in sources.items()},
-        provenance={name: chain(place, source) for name, source in sources.items()},
+        provenance={row["name"]: chain(place, [place / run["source"] for run in row["runs"]]) for row in table},
         commands={row["name"]: command for row in table if (command := _command(corpus, row))},
         histograms=_histograms(table, sources, inputs["clips"]),
         environment=_environment(inputs["classifier"]),

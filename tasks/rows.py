@@ -81,8 +81,8 @@ def _tell_apart(found: list[dict[str, Any]]) -> None:
             row["name"], row["title"] = f"{row['name']}/{row['count']}", f"{row['title']} ({row['count']})"
 
 
-def chain(corpus: Path, folder: Path) -> list[dict[str, Any]]:
-    """The artifacts that `folder` was made from, first to last, itself included: where a number comes from."""
+def chain(corpus: Path, evaluations: Sequence[Path]) -> list[dict[str, Any]]:
+    """The artifacts that these were made from, first to last, themselves included: where a row's numbers come from."""
     ordered: dict[Path, None] = {}
 
     def visit(artifact: Path) -> None:
@@ -90,7 +90,8 @@ def chain(corpus: Path, folder: Path) -> list[dict[str, Any]]:
             visit(machine.workdir() / entry["artifact"])
         ordered.setdefault(artifact)
 
-    visit(folder)
+    for folder in evaluations:
+        visit(folder)
     links = []
     for artifact in ordered:
         config = folders.read_json(artifact / folders.CONFIG)

@@ -20,6 +20,8 @@ from tasks import folders, machine, provenance
 from tasks.artifact import ArtifactTask
 from tasks.supervisor import PREEMPTED, die_with_parent
 
+STOPPED = "stopped in order; the same command continues from here"  # the log's last line after a SIGTERM
+
 
 class Reporter:
     """Progress for the supervisor's console (at most twice a second) and for `python -m pipeline.status` (every 2 s)."""
@@ -61,7 +63,7 @@ def main() -> int:
     try:
         make(task, building, reporter)
     except KeyboardInterrupt:
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} stopped in order; the same command continues from here")
+        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {STOPPED}")
         return PREEMPTED
     except Exception as error:
         traceback.print_exc()

@@ -10,6 +10,7 @@ import ctypes
 import json
 import multiprocessing
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from typing import Any
 
 from tasks import console, folders, machine
 from tasks.artifact import ArtifactTask, differences, read_identity, write_identity
-from tasks.errors import AlreadyRunning, StageFailed
+from tasks.errors import AlreadyRunning, StageFailed, StaleArtifact
 
 PREEMPTED = 75  # the stage's exit status after a SIGTERM: it stopped in order and can go on (EX_TEMPFAIL)
 PR_SET_PDEATHSIG = 1
@@ -40,10 +41,15 @@ def build(task: ArtifactTask) -> None:
     building.parent.mkdir(parents=True, exist_ok=True)
     try:
         with folders.lock(building, name) as lock, _terminable():
-            if task.complete():
-                for path in [*folders.files_in(building), building / folders.LOCK]:
-                    path.unlink()
-                building.rmdir()
+            fresh = not (building / folders.CONFIG).exists()
+            try:
+                done = task.complete()
+            except StaleArtifact:
+                if fresh:
+                    shutil.rmtree(building)
+                raise
+            if done:
+                shutil.rmtree(building)
                 return
             _prepare(task, building)
             _run(task, building, lock)

@@ -44,7 +44,8 @@ def test_a_clip_is_heard_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("sample_rate", "timesteps"), [(16000, 16000), (8000, 8000), (22050, 22050), (16000, 64000), (16000, 4000), (8000, 100)]
+    ("sample_rate", "timesteps"),
+    [(16000, 16000), (8000, 8000), (22050, 22050), (16000, 64000), (16000, 4000), (8000, 100)],
 )
 def test_every_clip_gives_32_by_32(sample_rate: int, timesteps: int) -> None:
     noise = torch.randn(2, timesteps, generator=torch.Generator().manual_seed(2))
@@ -134,6 +135,9 @@ def test_noise_is_mixed_in_only_where_there_is_some() -> None:
     silence = torch.zeros(64, 16000)
     assert not augment(silence, torch.Generator().manual_seed(0)).abs().any()
     noise = torch.ones(1, 16000)
-    level = augment(silence, torch.Generator().manual_seed(0), noise)[:, 0, 16].abs() / front.spectrum(noise)[0, 0, 16].abs()
+    level = (
+        augment(silence, torch.Generator().manual_seed(0), noise)[:, 0, 16].abs()
+        / front.spectrum(noise)[0, 0, 16].abs()
+    )
     assert level.min() >= 0
     assert 0.3 < level.max() <= 0.45 * 1.1

@@ -2,11 +2,6 @@
 
 import csv
 import math
-import multiprocessing
-import os
-import random
-import signal
-import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -24,14 +19,9 @@ from models.clips import ClipArray
 from models.monitor import duration
 from models.objective import Objective
 from models.optimizers import LearningRate
-from models.training import Preempted, TrainingConfig, TrainingDiverged, fit
+from models.training import TrainingConfig, TrainingDiverged, fit
 from tests import training_toys as toys
-
-RESULTS = ("model.safetensors", "curve.csv", "checkpoints/last.pt", "checkpoints/best.pt", "listen/step-000060.wav")
-
-
-def contents(folder: Path, names: tuple[str, ...] = RESULTS) -> dict[str, bytes]:
-    return {name: (folder / name).read_bytes() for name in names}
+from tests.training_toys import contents
 
 
 def curve(folder: Path) -> list[dict[str, str]]:
@@ -168,114 +158,6 @@ def test_patience_ends_it(tmp_path: Path):
     assert result["steps"] == result["best_step"] + 15
 
 
-def test_max_hours_counts_all_attempts(tmp_path: Path):
-    with pytest.raises(Preempted):
-        toys.train(tmp_path, listen=_ask_to_stop)
-    last = tmp_path / "checkpoints" / "last.pt"
-    state = checkpoints.load_state(last)
-    assert 0 < state["position"]["seconds"] < 60
-    state["position"]["seconds"] = 7200.0
-    checkpoints.save_state(last, state)
-    result = toys.train(tmp_path, max_hours=1.9)
-    assert (result["steps"], result["stopped"]) == (21, "max_hours")
-    assert toys.train(tmp_path, max_hours=1.9) == result, "a finished training stays finished"
-
-
-# ---------------------------------------------------------------- stopped by a signal, or by force
-
-
-def _ask_to_stop() -> tuple[torch.Tensor, int]:
-    os.kill(os.getpid(), signal.SIGTERM)
-    return toys.chirp()
-
-
-def test_sigterm_keeps_the_training_and_hands_the_handlers_back(whole: Path, tmp_path: Path):
-    handlers = [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)]
-    with pytest.raises(Preempted, match="SIGTERM: the training is kept at step 21 of 60"):
-        toys.train(tmp_path, listen=_ask_to_stop)
-    assert [signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)] == handlers
-    assert not (tmp_path / "model.safetensors").exists()
-    toys.train(tmp_path)
-    assert contents(tmp_path) == contents(whole)
-
-
-class Crash(BaseException):
-    """Power is gone."""
-
-
-def test_crashes_around_writes_change_nothing(whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    rename, crashes = os.replace, 0
-    while True:
-        lives = [5 + crashes % 4]  # files that this attempt gets written
-
-        def fragile(source: Path, target: Path, lives: list[int] = lives, after: bool = bool(crashes % 2)) -> None:
-            lives[0] -= 1
-            if lives[0] == 0 and not after:
-                raise Crash
-            rename(source, target)
-            if lives[0] == 0:
-                raise Crash
-
-        monkeypatch.setattr(os, "replace", fragile)
-        try:
-            toys.train(tmp_path)
-            break
-        except Crash:
-            crashes += 1
-            assert crashes < 50, "no progress between crashes"
-    assert crashes > 4
-    assert contents(tmp_path) == contents(whole)
-
-
-def test_killed_again_and_again_the_result_is_the_same(tmp_path: Path):
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["tests.training_toys", "lightning_fabric", "torch.utils.tensorboard"])
-    seed = time.time_ns()
-    rng = random.Random(seed)
-
-    def attempt(folder: Path, signals: list[signal.Signals]) -> int | None:
-        child = context.Process(target=toys.train_in_child, args=(folder,))
-        child.start()
-        last = folder / "checkpoints" / "last.pt"
-        known = last.stat().st_mtime_ns if last.exists() else 0
-        while signals and child.is_alive():
-            if last.exists() and last.stat().st_mtime_ns > known:
-                time.sleep(rng.uniform(0, 0.05))
-                os.kill(child.pid or 0, signals[0])
-                break
-            time.sleep(0.005)
-        child.join(60)
-        return child.exitcode
-
-    assert attempt(tmp_path / "whole", []) == 0
-    codes = [
-        attempt(tmp_path / "killed", [number])
-        for number in (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGINT)
-    ]
-    assert codes == [-signal.SIGKILL, 3, -signal.SIGKILL, 3], f"seed {seed}"
-    assert attempt(tmp_path / "killed", []) == 0
-    names = ("model.safetensors", "curve.csv", "checkpoints/last.pt", "checkpoints/best.pt", "listen/step-000400.wav")
-    assert contents(tmp_path / "whole", names) == contents(tmp_path / "killed", names), f"seed {seed}"
-
-
-def test_tensorboard_holds_every_step_once_after_a_resume(tmp_path: Path):
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
-    def crash_at_60() -> tuple[torch.Tensor, int]:
-        if (tmp_path / "listen" / "step-000040.wav").exists():
-            raise Crash
-        return toys.chirp()
-
-    with pytest.raises(Crash):  # at step 60; the last checkpoint is of step 56
-        toys.train(tmp_path, listen=crash_at_60)
-    toys.train(tmp_path)
-    assert len(list((tmp_path / "tensorboard").iterdir())) == 2
-    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert [e.step for e in events.Scalars("validation/loss")] == [0, 8, 16, 24, 32, 40, 48, 56, 60]
-    assert [e.step for e in events.Scalars("step/loss")] == [10, 20, 30, 40, 50, 60]
-    assert {"train/loss", "train/noise", "learning/rate", "validation/accuracy"} <= set(events.Tags()["scalars"])
-
-
 # ---------------------------------------------------------------- what cannot go on
 
 
@@ -292,23 +174,6 @@ def test_a_loss_that_is_not_finite_is_an_error_with_advice(tmp_path: Path):
     state = checkpoints.load_state(tmp_path / "checkpoints" / "last.pt")
     assert state["position"]["step"] == 8
     assert all(torch.isfinite(value).all() for value in state["model"].values())
-
-
-def test_another_training_in_the_folder_is_refused(whole: Path):
-    before = contents(whole)
-    with pytest.raises(ValueError, match=r"batch_size was 8, is 4.*empty folder"):
-        toys.train(whole, replace(toys.CONFIG, batch_size=4))
-    with pytest.raises(ValueError, match="seed was 3, is 4"):
-        toys.train(whole, seed=4)
-    assert contents(whole) == before
-
-
-def test_a_damaged_checkpoint_is_an_error(tmp_path: Path):
-    toys.train(tmp_path, replace(toys.CONFIG, steps=5))
-    last = tmp_path / "checkpoints" / "last.pt"
-    last.write_bytes(last.read_bytes()[:1000])
-    with pytest.raises(ValueError, match=r"last\.pt cannot be read.*remove it"):
-        toys.train(tmp_path, replace(toys.CONFIG, steps=5))
 
 
 def test_bad_calls_are_explained(tmp_path: Path):
@@ -371,22 +236,21 @@ def test_micro_batches_add_up_to_the_batch(tmp_path: Path):
 def test_gradient_limits(tmp_path: Path):
     config = TrainingConfig(steps=1, batch_size=8, optimizer="sgd", momentum=0.0, learning_rate=1.0)
     clips = ClipArray(np.full((8, toys.TIMESTEPS), 20000, np.int16), np.full(8, toys.TIMESTEPS))
-    for limit, expected in (("gradient_clip", 0.5 / math.sqrt(toys.TIMESTEPS)), ("gradient_clip_value", 0.5)):
+    by_norm, by_value = replace(config, gradient_clip=0.5), replace(config, gradient_clip_value=0.5)
+    for limited, expected in ((by_norm, 0.5 / math.sqrt(toys.TIMESTEPS)), (by_value, 0.5)):
         model = Quiet()
-        fit(model, clips, clips, tmp_path / limit, config=replace(config, **{limit: 0.5}), seed=0)
+        fit(model, clips, clips, tmp_path / str(expected), config=limited, seed=0)
         assert torch.allclose(model.weight, torch.full((toys.TIMESTEPS,), expected), atol=1e-4)
 
 
 def test_averaged_weights_are_validated_and_kept(tmp_path: Path):
     model = nn.BatchNorm1d(2)
     average = WeightAverage(model, decay=0.5)
-    with torch.no_grad():
-        model.weight.fill_(3.0)
-        model.running_mean.fill_(7.0)
+    model.load_state_dict(model.state_dict() | {"weight": torch.full((2,), 3.0), "running_mean": torch.full((2,), 7.0)})
     average.update(1000)
-    with average.applied():
-        assert model.weight.tolist() == [2.0, 2.0], "half of 1 and 3"
-        assert model.running_mean.tolist() == [7.0, 7.0], "buffers are copied"
+    averaged = average.state_dict()
+    assert averaged["weight"].tolist() == [2.0, 2.0], "half of 1 and 3"
+    assert averaged["running_mean"].tolist() == [7.0, 7.0], "buffers are the present ones"
     assert model.weight.tolist() == [3.0, 3.0]
 
     config = TrainingConfig(steps=10, batch_size=8, ema=0.99, validate_every=10, learning_rate=0.1)

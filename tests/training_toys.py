@@ -15,6 +15,13 @@ from models.training import Preempted, TrainingConfig, fit
 TIMESTEPS = 64
 
 
+RESULTS = ("model.safetensors", "curve.csv", "checkpoints/last.pt", "checkpoints/best.pt", "listen/step-000060.wav")
+
+
+def contents(folder: Path, names: tuple[str, ...] = RESULTS) -> dict[str, bytes]:
+    return {name: (folder / name).read_bytes() for name in names}
+
+
 def random_clips(count: int, seed: int = 0) -> ClipArray:
     """Noise in three classes, whose loudness tells them apart."""
     rng = np.random.default_rng(seed)
@@ -35,6 +42,7 @@ class Listener(nn.Module):
             )
 
     def loss(self, part: str, clips: Clips, rng: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
+        assert clips.labels is not None
         noise = torch.randn(clips.waveforms.shape, generator=rng, device=clips.waveforms.device)
         loss = cross_entropy(self.net(clips.waveforms.abs() * 10 + 0.1 * noise), clips.labels)
         return loss, {"noise": noise.mean()}

@@ -11,7 +11,7 @@ from evaluation.wording import EXPLAINED, SECTIONS, count, footnotes, half_width
 
 
 def table(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
-    columns, more = main_columns(metrics)
+    columns, _ = main_columns(metrics)
     marks = footnotes(lines, columns)
     titles = {line.name: line.title for line in lines}
     # A model that was ranked against no other leads nothing.
@@ -37,7 +37,6 @@ def table(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], key: 
         "sections": sections,
         "footnotes": letters(marks),
         "ties": any(line.cells[key].tied for line in lines if line.cells[key].rank),
-        "more": len(more),
     }
 
 

@@ -56,13 +56,14 @@ def duration(seconds: float | None) -> str:
     """0.4 s, 12 s, 3 min 20 s, 2 h 05 min."""
     if seconds is None:
         return "–"
-    if seconds < 10:
+    if seconds < 9.95:
         return f"{seconds:.1f} s"
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    if seconds < 3600:
-        return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
-    return f"{int(seconds) // 3600} h {int(seconds) % 3600 // 60:02d} min"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
 def _players(data: ReportData, lines: Sequence[Standing]) -> tuple[list[dict[str, Any]], bool]:
@@ -152,7 +153,7 @@ def _corpus(corpus: Mapping[str, Any]) -> dict[str, Any]:
     splits = []
     for split, clips in (corpus.get("clips") or {}).items():
         total = sum(clips.values()) if isinstance(clips, Mapping) else clips
-        splits.append({"name": split, "count": count(total), "labels": len(clips) if isinstance(clips, Mapping) else 0})
+        splits.append({"name": split, "count": count(total)})
     rate, timesteps = corpus.get("sample_rate"), corpus.get("timesteps")
     return {
         "title": corpus.get("title") or corpus.get("name", ""),

@@ -30,17 +30,15 @@ class Config(TrainingConfig):
     "Frequencies, evenly spaced from 0 to half the sample rate, between which the logarithm of the spectrum is linear."
 
 
-PRESETS = {
-    "smoke": Config(
-        steps=60, batch_size=16, learning_rate=0.5, learning_rate_schedule="cosine", validate_every=30, validation_clips=32
-    ),
-    "small": Config(
-        steps=300, batch_size=32, learning_rate=0.2, learning_rate_schedule="cosine", validate_every=100, bands=513
-    ),
-    "paper": Config(
-        steps=3000, batch_size=64, learning_rate=0.2, learning_rate_schedule="cosine", validate_every=500, bands=2049
-    ),
-}
+def preset(steps: int, batch_size: int, bands: int) -> Config:
+    """The same training, longer or shorter. The start is loud, where gradients are small and even."""
+    return Config(
+        steps=steps, batch_size=batch_size, bands=bands, validate_every=steps // 3, learning_rate=50 / steps,
+        beta2=0.9, learning_rate_schedule="cosine",
+    )  # fmt: skip
+
+
+PRESETS = {"smoke": preset(60, 16, 257), "small": preset(300, 32, 513), "paper": preset(3000, 64, 2049)}
 
 
 class Noise(Generator):
@@ -50,7 +48,7 @@ class Noise(Generator):
 
     def __init__(self, config: Config, sample_rate: int, timesteps: int):
         super().__init__(config, sample_rate, timesteps)
-        self.log_power = nn.Parameter(torch.full((config.bands,), -6.0))
+        self.log_power = nn.Parameter(torch.zeros(config.bands))
 
     def log_spectrum(self, timesteps: int) -> Tensor:
         """(timesteps // 2 + 1,) log S(f) at the frequencies of a real Fourier transform of that length."""

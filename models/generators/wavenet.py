@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.autoregressive import Autoregressive, AutoregressiveConfig, Stepper, cross_entropy, shift_right
+from models.autoregressive import Autoregressive, AutoregressiveConfig, Stepper, shift_right
 from models.clips import Clips
 from models.layers.causal import GatedStack, gated_layer
 from models.layers.quantization import LEVELS, ZERO
@@ -39,8 +39,8 @@ class Config(AutoregressiveConfig):
     "Channels of the sum over all layers' outputs."
     end_channels: int = 512
     "Channels between that sum and the logits."
-    crop: int = 0
-    "Timesteps of each clip that are scored in a training step, at a random place, after their true past; 0 = all."
+    margin: int = 0
+    "Score at most so much silence after a training batch's longest clip, less as a rule; 0 = score clips to their end."
     start_marker: bool = False
     "Let a code of its own stand for what is before a clip, so that its beginning cannot be taken for a pause."
 
@@ -50,19 +50,19 @@ class Config(AutoregressiveConfig):
         for name in sizes:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.crop < 0:
-            raise ValueError(f"crop={self.crop} must not be negative; 0 scores whole clips")
+        if self.margin < 0:
+            raise ValueError(f"margin={self.margin} must not be negative; 0 scores clips to their end")
 
 
 PRESETS = {
     "smoke": Config(
         steps=20, batch_size=8, learning_rate=1e-2, validate_every=10, validation_clips=8,
-        blocks=1, layers=4, residual_channels=8, skip_channels=16, end_channels=16, crop=512,
+        blocks=1, layers=4, residual_channels=8, skip_channels=16, end_channels=16,
     ),
     "small": Config(
         steps=1000, batch_size=16, learning_rate=4e-3, learning_rate_schedule="cosine", warmup_steps=30, gradient_clip=1.0,
         ema=0.99, validate_every=200, validation_clips=64,
-        blocks=2, layers=10, residual_channels=32, skip_channels=64, end_channels=64, crop=512,
+        blocks=2, layers=10, residual_channels=32, skip_channels=64, end_channels=64,
     ),
     "paper": Config(
         steps=500_000, batch_size=8, learning_rate=1e-3, learning_rate_schedule="plateau", plateau_factor=0.2,
@@ -102,41 +102,25 @@ class WaveNet(Autoregressive):
         """The last two linear layers as one, weight (256, E) and bias: there is nothing but a product between them."""
         return self.output.weight @ self.end_2.weight, self.output.weight @ self.end_2.bias + self.output.bias
 
-    def convolve(self, inputs: Tensor) -> Tensor:
-        """(batch, timesteps, 256) logits after each code from the receptive_field-th on; inputs: (batch, longer) codes."""
-        batch, longer = inputs.shape
-        rows = (longer - self.receptive_field + 1) * batch
-        x = F.embedding(inputs.t().flatten(), self.table())
-        total: Tensor | None = None
+    def logits(self, codes: Tensor) -> Tensor:
+        """See `Autoregressive.logits`."""
+        batch = len(codes)
+        x = F.embedding(shift_right(codes, self.before).t().flatten(), self.table())
+        total = x.new_zeros(len(x), self.config.skip_channels)
         weights = zip(self.dilations, self.past, self.current, self.residual, self.skip, strict=True)
-        for layer, (dilation, past, current, residual, skip) in enumerate(weights):
-            x, gated = gated_layer(x, past, current, residual, dilation * batch, layer == len(self.dilations) - 1)
-            gated = gated[-rows:]
-            total = gated @ skip.t() if total is None else torch.addmm(total, gated, skip.t())
-        assert total is not None
+        for dilation, past, current, residual, skip in weights:
+            gated = gated_layer(x, past, current, dilation, batch)
+            total = torch.addmm(total, gated, skip.t())
+            x = torch.addmm(x, gated, residual.t())
         logits = F.linear(F.relu(self.end_1(F.relu(total))), *self.head())
         return logits.view(-1, batch, LEVELS).transpose(0, 1)
 
-    def logits(self, codes: Tensor) -> Tensor:
-        """See `Autoregressive.logits`."""
-        return self.convolve(shift_right(codes, self.before, self.receptive_field))
-
     def loss(self, part: str, clips: Clips, rng: torch.Generator) -> Tensor:
-        """Mean cross-entropy in nats over a random crop of each clip, whose past is real as far as the model can see.
-
-        A crop starts at most one receptive field after the end of a clip: from there on, silence only follows silence.
-        """
-        timesteps, crop = clips.waveforms.shape[1], self.config.crop
-        if not 0 < crop < timesteps:
-            return super().loss(part, clips, rng)
-        codes, mask = self.quantizer.encode_clips(clips), clips.mask() | self.config.train_on_padding
-        end = clips.valid + self.receptive_field * self.config.train_on_padding
-        chance = torch.rand(len(codes), generator=rng, device=rng.device).to(codes.device)
-        starts = (chance * (end.clamp_max(timesteps - crop) + 1)).long()[:, None]
-        scored = starts + torch.arange(crop, device=codes.device)
-        seen = starts + torch.arange(self.receptive_field + crop - 1, device=codes.device)
-        logits = self.convolve(shift_right(codes, self.before, self.receptive_field).gather(1, seen))
-        return cross_entropy(logits, codes.gather(1, scored), mask.gather(1, scored))
+        """Mean cross-entropy of a code, in nats, up to `margin` timesteps at most after the end of the longest clip."""
+        if self.config.margin:
+            some = int(torch.rand((), generator=rng, device=rng.device).square() * self.config.margin)
+            clips = Clips(clips.waveforms[:, : int(clips.valid.max()) + some], clips.valid, clips.labels)
+        return super().loss(part, clips, rng)
 
     def stepper(self, batch: int) -> Stepper:
         """See `Autoregressive.stepper`."""

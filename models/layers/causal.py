@@ -1,40 +1,73 @@
 """Dilated causal convolution with kernel size 2 and a gated unit (van den Oord et al. 2016, eq. 2 and figure 4).
 
 Two forms of the same function: over whole sequences for training, and one timestep at a time for sampling, where queues
-hold the last `dilation` inputs of every layer, so that no timestep is computed twice (Paine et al. 2016, "Fast WaveNet").
+hold the last `dilation` inputs of every layer, so that nothing is computed twice (Paine et al. 2016, "Fast WaveNet").
+In both, what comes before a sequence is its first timestep, repeated without end.
 
 Layout: sequences are time-major and flat, (timesteps * batch, channels), so that "d timesteps earlier" is a contiguous
-slice that starts `d * batch` rows earlier, and every convolution is a plain matrix product. Steps have channels as rows,
-(channels, batch), so that the tanh and the gate halves of a layer are contiguous too.
+slice that starts d * batch rows earlier, and a convolution is two matrix products. Steps have channels as rows,
+(channels, batch), so that the filter and the gate halves of a layer are contiguous too.
 """
+
+from typing import Any
 
 import torch
 from torch import Tensor
 
 
-def gated_layer(
-    inputs: Tensor, past: Tensor, current: Tensor, residual: Tensor, shift: int, last: bool = False
-) -> tuple[Tensor, Tensor]:
-    """One layer over a sequence, without padding: the output is `shift` rows shorter than the input.
+class _GatedLayer(torch.autograd.Function):
+    """See `gated_layer`. Written out because autograd's version needs twice the memory traffic, and half the time is that."""
 
-    inputs:        (rows, R), rows = timesteps * batch
-    past, current: (2D, R), the kernel's two taps; the first D rows are the filter, the others the gate
-    residual:      (R, D); unused in the last layer, whose sum nobody reads
-    Returns the next layer's input (rows - shift, R) and the gated activations (rows - shift, D).
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, past: Tensor, current: Tensor, shift: int, batch: int) -> Tensor:
+        both = x @ current.t()
+        both[shift:].addmm_(x[: len(x) - shift], past.t())
+        both[:shift].view(-1, batch, both.shape[1]).add_(x[:batch] @ past.t())
+        filtered, gate = both.chunk(2, dim=1)
+        gated = filtered.tanh_() * gate.sigmoid_()
+        ctx.save_for_backward(x, past, current, both)
+        ctx.shift, ctx.batch = shift, batch
+        return gated
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        (d_gated,) = gradients
+        x, past, current, both = ctx.saved_tensors
+        shift, batch, width = ctx.shift, ctx.batch, both.shape[1]
+        filtered, gate = both.chunk(2, dim=1)
+        d_both = torch.empty_like(both)
+        d_filtered, d_gate = d_both.chunk(2, dim=1)
+        torch.mul(d_gated, gate, out=d_filtered)
+        torch.ops.aten.tanh_backward.grad_input(d_filtered, filtered, grad_input=d_filtered)
+        torch.mul(d_gated, filtered, out=d_gate)
+        torch.ops.aten.sigmoid_backward.grad_input(d_gate, gate, grad_input=d_gate)
+
+        d_before = d_both[:shift].view(-1, batch, width).sum(0)
+        d_x = d_both @ current
+        d_x[: len(x) - shift].addmm_(d_both[shift:], past)
+        d_x[:batch].addmm_(d_before, past)
+        d_past = (d_both[shift:].t() @ x[: len(x) - shift]).addmm_(d_before.t(), x[:batch])
+        return d_x, d_past, d_both.t() @ x, None, None
+
+
+def gated_layer(x: Tensor, past: Tensor, current: Tensor, dilation: int, batch: int) -> Tensor:
+    """tanh(filter) * sigmoid(gate) over a sequence: (timesteps * batch, D).
+
+    x: (timesteps * batch, R); past, current: (2D, R), the two taps of the kernel, whose first D rows are the filter and
+    whose others are the gate
     """
-    recent = inputs[shift:]
-    both = torch.addmm(recent @ current.t(), inputs[:-shift], past.t())
-    filtered, gate = both.chunk(2, dim=1)
-    gated = filtered.tanh() * gate.sigmoid()
-    return (recent if last else torch.addmm(recent, gated, residual.t())), gated
+    if torch.is_autocast_enabled(x.device.type):
+        low = torch.get_autocast_dtype(x.device.type)
+        x, past, current = x.to(low), past.to(low), current.to(low)
+    gated: Tensor = _GatedLayer.apply(x, past, current, min(dilation * batch, len(x)), batch)
+    return gated
 
 
 class GatedStack:
     """All layers, one timestep at a time, for `batch` sequences at once.
 
     past, current (layers, 2D, R), residual (layers, R, D): the weights; dilations: one per layer.
-    first: (R,) the input of the first layer on all timesteps before the first step. The queues start in the state that
-    an endless run of it leaves behind, which is what left padding gives in the convolutional form.
+    first: (R,), the first layer's input on all timesteps before the first step, whose traces the queues hold at the start
     """
 
     def __init__(

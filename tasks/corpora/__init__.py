@@ -10,7 +10,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from tasks.corpora.base import Corpus
+from tasks.corpora.base import STATED, Corpus
 from tasks.errors import unknown
 
 
@@ -58,5 +58,11 @@ def find(name: str) -> Plugin:
     ]
     if len(classes) != 1:
         raise ValueError(f"{module.__file__} must define exactly one subclass of Corpus; it defines {len(classes)}")
+    unsaid = [what for what in STATED if not getattr(classes[0], what)]
+    if unsaid:
+        raise ValueError(
+            f"{module.__file__} does not state its {' and '.join(unsaid)}: add lines like `Licence: CC BY 4.0` to its "
+            "docstring (the title is the first line)"
+        )
     assert module.__file__ is not None
     return Plugin(wanted, module, classes[0], Path(module.__file__))

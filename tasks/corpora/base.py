@@ -16,6 +16,7 @@ Progress = Callable[[int, int, str], None]
 """progress(done, total, text): `done` of `total` units of work are finished; `text` is for people."""
 
 SPLITS = ("train", "validation", "test")
+STATED = ("title", "licence", "citation", "homepage")
 RESAMPLERS = ("soxr", "resampy")
 SOURCE = "source.json"  # where the recordings were taken from: two equal downloads may differ in it
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
@@ -84,13 +85,8 @@ class Corpus:
     def __init_subclass__(cls, **keywords: Any):
         super().__init_subclass__(**keywords)
         fields = docstring_fields(sys.modules[cls.__module__].__doc__ or "")
-        for name in ("title", "licence", "citation", "homepage"):
-            if name not in fields:
-                raise ValueError(
-                    f"the corpus {cls.__module__} does not state its {name}: add a line {name.capitalize()!r} followed "
-                    "by a colon to its docstring (the title is the first line)"
-                )
-            setattr(cls, name, fields[name])
+        for name in STATED:
+            setattr(cls, name, fields.get(name, ""))
 
     def fingerprint(self, config: Any, source: Path | None) -> str:
         """What else decides what `download` leaves behind: "", or a hash of what lies at `source`. Called often."""

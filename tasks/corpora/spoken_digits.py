@@ -39,6 +39,8 @@ PITCHES = (20, 35, 50, 65, 80)
 RATES = (140, 170, 200)  # words per minute
 SETTINGS = tuple((accent, pitch, rate) for accent in ACCENTS for pitch in PITCHES for rate in RATES)
 
+WAV_HEADER = 44  # bytes
+
 CHILD = Path(__file__).with_name("_espeak.py")
 
 
@@ -46,7 +48,7 @@ CHILD = Path(__file__).with_name("_espeak.py")
 class Config(CorpusConfig):
     clips_per_digit: int = 416
     """Clips of each digit in all splits together: 3/4 train, 1/8 validation, 1/8 test (416: four per voice variant;
-    4155: the 31,158 training clips of SC09)."""
+    4154: 31,160 for training, the size of SC09)."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -198,10 +200,12 @@ def _finished(recordings: Path, variant: str, said: list[Utterance]) -> bool:
         with open(recordings / f"{variant}.csv", newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         frames, _rate = _frames_and_rate(recordings / f"{variant}.wav")
+        size = (recordings / f"{variant}.wav").stat().st_size
     except (FileNotFoundError, EOFError, wave.Error):
         return False
     found = [Utterance(row["accent"], int(row["pitch"]), int(row["rate"]), row["label"]) for row in rows]
-    return found == said and frames == int(rows[-1]["start"]) + int(rows[-1]["frames"])
+    end = int(rows[-1]["start"]) + int(rows[-1]["frames"]) if rows else 0
+    return found == said and frames == end and size == WAV_HEADER + 2 * frames
 
 
 def _frames_and_rate(path: Path) -> tuple[int, int]:

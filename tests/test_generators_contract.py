@@ -1,0 +1,248 @@
+"""What every file in models/generators/ must be; a new one is tested by this file as soon as it is there."""
+
+import ast
+import dataclasses
+import inspect
+import json
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import models
+from models import generators
+from models.checkpoints import save_weights
+from models.clips import Clips
+from models.generators.base import Generator
+from models.plugins import Plugin
+from models.randomness import SampleRandom
+from models.training_config import TrainingConfig
+
+SAMPLE_RATE = 16000
+NAMES = generators.names()
+AWKWARD_LENGTHS = (1, 2, 97, 1000)
+
+
+@cache
+def build(name: str, timesteps: int, preset: str = "smoke") -> Any:
+    """An untrained generator, always with the same weights."""
+    plugin = generators.find(name)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return plugin.cls(plugin.presets[preset], SAMPLE_RATE, timesteps).eval()
+
+
+def clips_of(timesteps: int, batch: int = 4) -> Clips:
+    """Tones that end at different times."""
+    time, pitch = torch.arange(timesteps) / SAMPLE_RATE, torch.tensor([110.0, 220.0, 330.0, 440.0])[:batch, None]
+    valid = torch.tensor([timesteps, max(1, timesteps // 2), max(1, timesteps // 3), max(1, timesteps - 1)])[:batch]
+    waveforms = 0.3 * torch.sin(2 * torch.pi * pitch * time)
+    return Clips(waveforms * Clips(waveforms, valid).mask(), valid, torch.arange(batch) % 2)
+
+
+@pytest.fixture(params=NAMES)
+def plugin(request: pytest.FixtureRequest) -> Plugin:
+    return generators.find(request.param)
+
+
+def test_there_are_generators() -> None:
+    assert {"wavenet", "noise"} <= set(NAMES)
+    assert "base" not in NAMES
+
+
+def test_file_is_short_and_explains_itself(plugin: Plugin) -> None:
+    assert len(plugin.source_path.read_text(encoding="utf-8").splitlines()) <= 150
+    assert len(plugin.module.__doc__ or "") > 100
+    assert plugin.cls.__doc__
+    assert isinstance(plugin.version, int)
+    assert plugin.version >= 1
+
+
+def test_config_is_a_documented_frozen_dataclass(plugin: Plugin) -> None:
+    config = plugin.module.Config
+    assert issubclass(config, TrainingConfig)
+    assert config.__dataclass_params__.frozen
+    for owner in config.__mro__:
+        if not dataclasses.is_dataclass(owner):
+            continue
+        body = next(node for node in ast.parse(inspect.getsource(owner)).body if isinstance(node, ast.ClassDef)).body
+        for field, after in zip(body, [*body[1:], None], strict=True):
+            if isinstance(field, ast.AnnAssign):
+                documented = isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant)
+                assert documented, (
+                    f"{owner.__name__}.{ast.unparse(field.target)} needs a line of documentation under it"
+                )
+
+
+def test_presets_have_the_common_names(plugin: Plugin) -> None:
+    assert {"smoke", "small", "paper"} <= set(plugin.presets)
+    for preset in plugin.presets.values():
+        assert isinstance(preset, plugin.module.Config)
+        assert plugin.config(json.loads(json.dumps(dataclasses.asdict(preset)))) == preset
+
+
+def test_class_is_a_generator(plugin: Plugin) -> None:
+    assert issubclass(plugin.cls, Generator)
+    model = build(plugin.name, 1000)
+    assert model.schedule
+    assert all(isinstance(part, str) and times >= 1 for part, times in model.schedule)
+    for part, _ in model.schedule:
+        assert all(group["params"] for group in model.parameter_groups(part))
+
+
+@pytest.mark.parametrize("timesteps", AWKWARD_LENGTHS)
+def test_loss_is_a_finite_scalar_that_trains_every_part(plugin: Plugin, timesteps: int) -> None:
+    model, clips = build(plugin.name, timesteps), clips_of(timesteps)
+    for part, _ in model.schedule:
+        model.zero_grad()
+        loss = model.loss(part, clips, torch.Generator().manual_seed(0))
+        loss = loss[0] if isinstance(loss, tuple) else loss
+        assert loss.shape == ()
+        assert loss.isfinite()
+        loss.backward()
+        gradients = [p.grad for group in model.parameter_groups(part) for p in group["params"] if p.grad is not None]
+        assert gradients
+        assert all(g.isfinite().all() for g in gradients)
+        assert any(g.abs().sum() > 0 for g in gradients)
+        repeated = model.loss(part, clips, torch.Generator().manual_seed(0))
+        assert (repeated[0] if isinstance(repeated, tuple) else repeated).item() == loss.item()
+    assert model.validation_loss(clips, torch.Generator().manual_seed(0)).isfinite()
+    model.zero_grad()
+
+
+@pytest.mark.parametrize("timesteps", AWKWARD_LENGTHS)
+def test_samples_are_waveforms(plugin: Plugin, timesteps: int) -> None:
+    model = build(plugin.name, timesteps)
+    for count in (1, 3):
+        samples = model.sample(count, SampleRandom(0))
+        assert samples.waveforms.shape == (count, timesteps)
+        assert samples.waveforms.dtype == torch.float32
+        assert samples.waveforms.abs().max() <= 1
+        if samples.log_likelihood is not None:
+            assert samples.log_likelihood.shape == (count,)
+            assert samples.log_likelihood.dtype == torch.float64
+            assert samples.log_likelihood.isfinite().all()
+
+
+def test_samples_are_a_function_of_seed_and_index(plugin: Plugin) -> None:
+    model = build(plugin.name, 97)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        six = model.sample(6, SampleRandom(5)).waveforms
+        torch.manual_seed(2)
+        assert torch.equal(model.sample(6, SampleRandom(5)).waveforms, six), "the same again, whatever the global seed"
+    split = torch.cat([model.sample(4, SampleRandom(5)).waveforms, model.sample(2, SampleRandom(5, 4)).waveforms])
+    # products of other sizes may round differently, and a code that lies on the edge may then differ
+    assert (split - six).abs().mean() < 1e-3
+    assert not torch.equal(model.sample(6, SampleRandom(6)).waveforms, six)
+    assert len(torch.unique(six, dim=0)) == 6
+    assert torch.equal(model.sample(2).waveforms, model.sample(2, SampleRandom(0)).waveforms)
+
+
+def test_unknown_sampling_settings_are_refused(plugin: Plugin) -> None:
+    with pytest.raises(ValueError, match="no sampling setting 'no_such_setting'"):
+        build(plugin.name, 97).sample(1, SampleRandom(0), no_such_setting=1)
+    assert dataclasses.is_dataclass(plugin.cls.Sampling)
+    plugin.cls.Sampling()
+
+
+@pytest.mark.parametrize("timesteps", AWKWARD_LENGTHS)
+def test_likelihood_is_that_of_sampling(plugin: Plugin, timesteps: int) -> None:
+    model, clips = build(plugin.name, timesteps), clips_of(timesteps)
+    if type(model).log_likelihood is Generator.log_likelihood:
+        assert model.likelihood_space == ""
+        assert model.sample(1).log_likelihood is None
+        return
+    assert model.likelihood_space
+    nats = model.log_likelihood(clips)
+    assert nats.shape == (4,)
+    assert nats.dtype == torch.float64
+    louder = Clips(clips.waveforms + 0.1 * ~clips.mask(), clips.valid)
+    torch.testing.assert_close(model.log_likelihood(louder), nats, msg="what is in the padding must not matter")
+    if "per clip" in model.likelihood_space:
+        return  # what was drawn is scaled once more before it is scored
+    samples = model.sample(3, SampleRandom(2))
+    again = model.log_likelihood(Clips.of(samples.waveforms))
+    torch.testing.assert_close(again, samples.log_likelihood, rtol=1e-4, atol=1e-2)
+
+
+def test_a_saved_model_comes_back(plugin: Plugin, tmp_path: Path) -> None:
+    model = build(plugin.name, 97)
+    models.save_description(tmp_path, model, plugin)
+    save_weights(tmp_path / "model.safetensors", model.state_dict())
+    loaded = models.load(tmp_path)
+    assert loaded.config == model.config
+    assert not loaded.training
+    assert not any(p.requires_grad for p in loaded.parameters())
+    assert torch.equal(loaded.sample(2, SampleRandom(3)).waveforms, model.sample(2, SampleRandom(3)).waveforms)
+
+
+OUTSIDE = '''
+from dataclasses import dataclass
+import torch
+from models.generators.base import Generator, Samples
+from models.training_config import TrainingConfig
+
+@dataclass(frozen=True)
+class Config(TrainingConfig):
+    level: float = 0.5
+
+class Mine(Generator):
+    """A constant."""
+    def __init__(self, config, sample_rate, timesteps):
+        super().__init__(config, sample_rate, timesteps)
+        self.level = torch.nn.Parameter(torch.tensor(config.level))
+    def loss(self, part, clips, rng):
+        return (clips.waveforms - self.level).square().mean()
+    def sample(self, count, rng=None, prefix=None, **sampling):
+        return Samples(self.level.detach().expand(count, self.timesteps).clone())
+'''
+
+
+def test_a_class_from_outside_works_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(OUTSIDE)
+    plugin = generators.find(f"{file}:Mine")
+    assert plugin.name == "Mine"
+    assert list(plugin.presets) == ["smoke", "small", "paper"]
+    assert str(plugin.version).startswith("sha256:")
+    model = plugin.cls(plugin.config({"level": 0.25}), SAMPLE_RATE, 10)
+    models.save_description(tmp_path / "trained", model, plugin)
+    save_weights(tmp_path / "trained" / "model.safetensors", model.state_dict())
+    assert (models.load(tmp_path / "trained").sample(2).waveforms == 0.25).all()
+
+
+def test_wrong_names_are_answered_with_the_right_ones(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"unknown model 'wavnet'\. Did you mean wavenet\? Available: .*noise.*"):
+        generators.find("wavnet")
+    with pytest.raises(ValueError, match=r"Add one as models/generators/base\.py"):
+        generators.find("base")
+    with pytest.raises(ValueError, match="with a file that exists"):
+        generators.find(f"{tmp_path}/none.py:Mine")
+    with pytest.raises(ValueError, match=r"no setting 'layer'\. Did you mean layers\?"):
+        generators.find("wavenet").config({"layer": 3})
+    with pytest.raises(ValueError, match=r"there is no model\.json"):
+        models.load(tmp_path)
+
+
+def test_models_describe_themselves_without_torch_here() -> None:
+    """The names are found without torch, and the rest is asked of a process of its own."""
+    code = "import sys, models.generators as g; assert 'wavenet' in g.names(); g.find('wavenet'); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    specs = [f"generators/{name}" for name in NAMES]
+    command = [sys.executable, "-m", "models.describe", *specs]
+    described = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    assert list(described) == specs
+    wavenet = described["generators/wavenet"]
+    assert wavenet["class"] == "WaveNet"
+    assert wavenet["likelihood"]
+    assert wavenet["sampling"] == {"temperature": 1.0, "top_p": 1.0}
+    assert wavenet["presets"]["paper"]["skip_channels"] == 1024
+    assert not described["generators/noise"]["likelihood"]
+    wrong = subprocess.run([*command[:3], "generators/wavnet"], check=False, capture_output=True, text=True)
+    assert wrong.returncode == 1
+    assert "Did you mean wavenet" in wrong.stderr

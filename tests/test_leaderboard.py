@@ -1,0 +1,224 @@
+"""Standings and the leaderboard's three texts: seeds, ties, what is compared with what, and what is written."""
+
+import csv
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from scipy import stats
+
+from evaluation.leaderboard import format_table, write_leaderboard
+from evaluation.standings import merge_seeds, separable, standings, t_quantile, verdict
+from tests.report_sample import metrics, row, rows, run, score
+
+FID = metrics()[0]
+
+
+def models(*values: tuple[str, float, float]) -> list[dict]:
+    """One row per (name, FID, standard error)."""
+    made = []
+    for name, value, error in values:
+        one = {"seed": 0, "scores": {"v1/fid": score("v1/fid", value, error)}, "source": name, "digest": name}
+        made.append(row(name, [one]))
+    return made
+
+
+def ranks(rows: list[dict], key: str = "v1/fid") -> dict[str, tuple[int, int] | None]:
+    return {line.name: line.cells[key].rank for line in standings(rows, metrics())}
+
+
+def test_t_quantiles_are_students():
+    for freedom in (1, 2, 5, 10, 11, 30, 200):
+        assert t_quantile(freedom) == pytest.approx(stats.t.ppf(0.975, freedom), rel=1e-3)
+
+
+def test_rows_that_cannot_be_told_apart_share_their_rank():
+    # The difference of a and b is 1.0 with standard error 0.71: no winner; c is far behind both.
+    assert ranks(models(("c", 20, 0.5), ("a", 10, 0.5), ("b", 11, 0.5))) == {"a": (1, 2), "b": (1, 2), "c": (3, 3)}
+
+
+def test_separable_is_a_test_of_the_difference_not_of_overlap():
+    # The intervals overlap ([8.04, 11.96], [10.54, 14.46]), and 2.5 < 1.96 sqrt(2): not separable; at 3 it is.
+    cells = [line.cells["v1/fid"] for line in standings(models(("a", 10, 1), ("b", 12.5, 1), ("c", 13, 1)), metrics())]
+    assert not separable(cells[0], cells[1])
+    assert separable(cells[0], cells[2])
+
+
+def test_a_chain_of_ties_gives_overlapping_rank_intervals():
+    assert ranks(models(("a", 10, 1), ("b", 12, 1), ("c", 14, 1))) == {"a": (1, 2), "b": (1, 3), "c": (2, 3)}
+
+
+def test_no_winner_is_claimed_for_a_tie():
+    tie = standings(models(("a", 10, 0.5), ("b", 11, 0.5)), metrics())
+    assert "names no winner" in verdict(tie, FID)
+    clear = standings(models(("a", 10, 0.5), ("b", 15, 0.5)), metrics())
+    assert verdict(clear, FID).startswith("a has the lowest FID")
+    assert "nothing to rank it against" in verdict(clear[:1], FID)
+    assert verdict([], FID) == "No generator has been measured yet."
+
+
+def test_higher_is_better_where_the_score_says_so():
+    good, bad = run([10, 8.0, 50, 0.2]), run([10, 2.0, 50, 0.2])
+    assert ranks([row("bad", [bad]), row("good", [good])], "v1/is") == {"bad": (2, 2), "good": (1, 1)}
+
+
+def test_a_score_without_standard_error_beats_nothing():
+    pair = models(("a", 10, 0.5), ("b", 100, 0.5))
+    pair[0]["runs"][0]["scores"]["v1/fid"] |= {"standard_error": None, "low": None, "high": None}
+    assert ranks(pair) == {"a": (1, 2), "b": (1, 2)}
+
+
+def test_other_counts_and_likelihood_spaces_are_shown_but_not_ranked(tmp_path):
+    lines = {line.name: line for line in standings(rows(), metrics())}
+    assert lines["my-model"].cells["v1/fid"].rank is None  # 500 samples, the others have 512
+    spaces = [name for name, line in lines.items() if line.cells["v1/nll"].rank]
+    assert len(spaces) == 1  # two models, two spaces: neither is ranked against the other
+    write_leaderboard(rows(), metrics(), tmp_path)
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert "over 500 generated and 3,000 reference clips" in text
+    assert "min-max scaled per clip; only equal ones are compared" in text
+    assert "8-bit mu-law, unscaled; only equal ones are compared. Histogram alone (unigram entropy): 5.123." in text
+
+
+def test_controls_come_last_and_are_never_ranked():
+    lines = standings(rows(), metrics())
+    assert [line.kind for line in lines[-3:]] == ["control"] * 3
+    assert all(cell.rank is None for line in lines[-3:] for cell in line.cells.values())
+    assert lines[0].name == "diffwave"  # although held-out clips have a lower FID
+
+
+def test_seeds_share_a_row_with_their_mean_and_the_wider_interval():
+    values = [18.31, 18.92, 17.88]
+    [line] = standings([row("wavenet", [run([v, 4, 20, 1], seed) for seed, v in enumerate(values)])], metrics())
+    cell = line.cells["v1/fid"]
+    assert cell.value == pytest.approx(18.37)
+    assert cell.spread == pytest.approx(stats.tstd(values))
+    assert cell.half == pytest.approx(stats.t.ppf(0.975, 2) * stats.sem(values), rel=1e-4)
+    assert [one["seed"] for one in cell.runs] == [0, 1, 2]
+    # Seeds that happen to agree must not shrink the interval below what sampling alone gives.
+    [line] = standings([row("wavenet", [run([18.0, 4, 20, 1], seed) for seed in range(3)])], metrics())
+    assert line.cells["v1/fid"].half == pytest.approx(1.96 * 0.02 * 18 / 3**0.5, rel=1e-3)
+
+
+def test_rows_of_single_seeds_are_merged_like_one_row_with_many():
+    runs = [run([v, 4, 20, 1], seed, f"s{seed}") for seed, v in ((2, 18.0), (0, 19.0))]
+    apart = merge_seeds([row("wavenet", [one]) for one in runs])
+    assert len(apart) == 1
+    assert apart[0]["seeds"] == [0, 2]
+    assert merge_seeds(apart) == apart
+    assert merge_seeds([*apart, *apart]) == apart
+
+
+def test_a_measure_that_one_seed_lacks_has_no_mean_but_keeps_its_number(tmp_path):
+    runs = [run([18, 4, 20, 1, 3.3], 0), run([18, 4, 20, 1], 1)]
+    [line] = standings([row("wavenet", runs)], metrics())
+    assert line.cells["v1/nll"].value is None
+    assert line.cells["v1/nll"].reason == "measured for 1 of 2 seeds"
+    write_leaderboard([row("wavenet", runs)], metrics(), tmp_path)
+    assert "v1/nll,3.3," in (tmp_path / "leaderboard.csv").read_text()
+
+
+def test_a_missing_number_says_why():
+    lines = {line.name: line for line in standings(rows(), metrics())}
+    assert lines["diffwave"].cells["v1/nll"].reason == "the model gives no exact likelihood"
+    told = row("x", [run([1, 2, 3, 4])], reasons={"v1/nll": "computed for autoregressive models only"})
+    assert standings([told], metrics())[0].cells["v1/nll"].reason == "computed for autoregressive models only"
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ([row("a", [run([1])], kind="winner")], "Kinds: measured, imported, published, control"),
+        ([row("", [run([1])])], "needs a name"),
+        ([row("a", [])], "needs `runs`"),
+        ([row("a", [run([1])]), row("a", [run([2])])], "two different results for seed 0"),
+        ([row("a", [run([1])]), row("a", [run([1])], draw="draw-64")], "Names must tell rows apart"),
+    ],
+)
+def test_rows_that_contradict_each_other_are_refused(bad, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        write_leaderboard(bad, metrics(), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_terminal_table_fits_and_is_aligned():
+    table = format_table(rows(), metrics()).splitlines()
+    assert max(map(len, table)) <= 100
+    start = table[0].index("FID ↓")
+    lines = [line for line in table[1:11] if not line.startswith("─")]
+    assert len(lines) == len(rows())
+    assert all(line[start - 1] == " " and line[start].isdigit() for line in lines)
+    assert "±" in table[2]
+
+
+def test_the_terminal_table_gives_up_columns_rather_than_width():
+    narrow = format_table(rows(), metrics(), width=60)
+    assert max(map(len, narrow.splitlines())) <= 60
+    assert "also measured, in leaderboard.md: " in narrow
+
+
+def test_markdown_is_aligned_and_survives_hostile_names(tmp_path):
+    hostile = "a|b\n<script>alert(1)</script> *x*"
+    write_leaderboard([*rows(), row(hostile, [run([50, 3, 9, 1])])], metrics(), tmp_path)
+    text = (tmp_path / "leaderboard.md").read_text()
+    assert r"a\|b \<script>alert(1)\</script> \*x\*" in text
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert len(tables) == 3  # models, their variants, controls
+    for lines in tables:
+        assert len({len(line) for line in lines}) == 1
+    assert tables[0][2].startswith("| 1–2  | DiffWave small")
+
+
+def test_csv_has_every_number_with_its_evidence(tmp_path):
+    write_leaderboard(rows(), metrics(), tmp_path)
+    lines = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard.csv").read_text())))
+    made = sum(len(one["scores"]) for entry in rows() for one in entry["runs"])
+    assert len([line for line in lines if line["seed"] != "mean"]) == made
+    means = [line for line in lines if line["seed"] == "mean"]
+    assert {line["row"] for line in means} == {"wavenet"}
+    for line in lines:
+        assert float(line["low"]) <= float(line["value"]) <= float(line["high"])
+        assert line["better"] in ("lower", "higher")
+        assert line["version"] == "1"
+        assert line["method"]
+        assert line["n_generated"] in ("500", "512")
+        assert line["seed"] == "mean" or (line["source"] and len(line["digest"]) == 64)
+
+
+def test_json_is_strict_complete_and_the_same_every_time(tmp_path):
+    odd = row("odd", [run([float("inf"), 2, 3, 4])])
+    for place in ("a", "b"):
+        write_leaderboard([*rows(), odd], metrics(), tmp_path / place)
+    text = (tmp_path / "a" / "leaderboard.json").read_text()
+    assert text == (tmp_path / "b" / "leaderboard.json").read_text()
+
+    def refuse(constant: str) -> None:
+        raise AssertionError(f"{constant} is not JSON")
+
+    page = json.loads(text, parse_constant=refuse)
+    by_name = {entry["name"]: entry for entry in page["rows"]}
+    assert by_name["odd"]["scores"]["v1/fid"]["value"] == "inf"
+    wavenet = by_name["wavenet"]["scores"]["v1/fid"]
+    assert wavenet["rank"] == [1, 2]
+    assert wavenet["tied"] == ["diffwave"]
+    assert [one["seed"] for one in wavenet["runs"]] == [0, 1, 2]
+    assert wavenet["runs"][0]["source"] == "wavenet/small-seed0/draw-512/4-evaluation-small-seed0"
+    assert page["sorted_by"] == "v1/fid"
+    assert not list((tmp_path / "a").glob("*.part"))
+
+
+def test_a_score_that_no_metric_describes_is_still_written(tmp_path):
+    extra = run([10, 4, 20, 1])
+    extra["scores"]["v2/new"] = score("v2/new", 0.5, 0.1)
+    write_leaderboard([row("a", [extra])], metrics(), tmp_path)
+    assert "v2/new,0.5," in (tmp_path / "leaderboard.csv").read_text()
+    assert "v2/new" not in format_table([row("a", [extra])], metrics())
+
+
+def test_the_text_part_needs_no_heavy_library():
+    code = (
+        "import sys, evaluation.leaderboard; print([m for m in ('torch', 'matplotlib', 'pandas') if m in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
