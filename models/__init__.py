@@ -1,7 +1,7 @@
 """Networks: pure PyTorch, without Luigi and without knowledge of `_workdir`.
 
-    model = models.load("_workdir/spoken-digits/wavenet/small-seed0/1-train")
-    waveforms = model.sample(16).waveforms
+model = models.load("_workdir/spoken-digits/wavenet/small-seed0/1-train")
+waveforms = model.sample(16).waveforms
 """
 
 import json

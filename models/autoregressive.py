@@ -84,17 +84,17 @@ class Autoregressive(Generator):
     @torch.no_grad()
     def validation_loss(self, clips: Clips, rng: torch.Generator) -> Tensor:
         """Nats per valid timestep, over whole clips."""
-        return -self.log_likelihood(clips).sum() / clips.valid.sum()
+        return -self.log_likelihood(clips).sum() / clips.valid.sum().cpu()
 
     @torch.no_grad()
     def log_likelihood(self, clips: Clips) -> Tensor:
         """(batch,) float64: the exact log-likelihood in nats of the codes of each clip's valid timesteps."""
         codes, mask, totals = self.quantizer.encode_clips(clips), clips.mask(), []
-        for part, scored in zip(
-            *(x.split(max(1, TIMESTEPS_AT_ONCE // codes.shape[1])) for x in (codes, mask)), strict=True
-        ):
+        for rows in torch.arange(len(codes)).split(max(1, TIMESTEPS_AT_ONCE // codes.shape[1])):
+            longest = int(clips.valid[rows].max())  # nothing depends on what comes later
+            part, scored = codes[rows, :longest], mask[rows, :longest]
             nats = -F.cross_entropy(self.logits(part).float().transpose(1, 2), part, reduction="none")
-            totals.append((nats.double() * scored).sum(1))
+            totals.append((nats.cpu().double() * scored.cpu()).sum(1))
         return torch.cat(totals)
 
     def unigram_entropy(self, clips: ClipArray) -> float:
@@ -114,15 +114,18 @@ class Autoregressive(Generator):
         settings = self.settings(sampling)
         if count < 1:
             raise ValueError(f"count={count} must be at least 1")
-        uniforms = (rng or SampleRandom(0)).uniform(count, self.timesteps).to(self.device)
+        precision = torch.float32 if self.device.type == "mps" else torch.float64  # Metal has no float64
+        uniforms = (rng or SampleRandom(0)).uniform(count, self.timesteps).to(self.device, precision)
         given = torch.empty(count, 0, dtype=torch.int64, device=self.device)
         if prefix is not None:
             if prefix.ndim != 2 or len(prefix) != count or prefix.shape[1] > self.timesteps:
                 wanted = f"({count}, at most {self.timesteps})"
                 raise ValueError(f"prefix must be waveforms of shape {wanted}, but has shape {tuple(prefix.shape)}")
             given = self.quantizer.encode(prefix.to(self.device)) if prefix.shape[1] else given
-        codes, log_likelihood = draw(self.stepper(count), self.before, uniforms, given, settings.temperature, settings.top_p)
-        return Samples(self.quantizer.decode(codes).cpu(), log_likelihood.cpu())
+        codes, log_likelihood = draw(
+            self.stepper(count), self.before, uniforms, given, settings.temperature, settings.top_p
+        )
+        return Samples(self.quantizer.decode(codes).cpu(), log_likelihood)
 
 
 def cross_entropy(logits: Tensor, codes: Tensor, scored: Tensor) -> Tensor:
@@ -141,7 +144,7 @@ def draw(
 ) -> tuple[Tensor, Tensor]:
     """Draw codes one after the other by inverting the distribution function at uniforms drawn beforehand.
 
-    step: see `Stepper`; uniforms: (count, timesteps) float64 in [0, 1); given: (count, first timesteps) int64 to begin with
+    step: see `Stepper`; uniforms: (count, timesteps) in [0, 1); given: (count, first timesteps) int64 to begin with
     Returns codes (count, timesteps) int64 and the log-likelihood (count,) float64 in nats of those drawn under the model
     itself: temperature and top_p change what is drawn, not what it is worth.
     """
@@ -161,12 +164,12 @@ def draw(
             code = invert(law, by_time[t])
             torch.gather(log_p, 1, code[:, None], out=worth[t, :, None])
         codes[t] = code
-    return codes.t().contiguous(), worth.double().sum(0)
+    return codes.t().contiguous(), worth.cpu().double().sum(0)
 
 
 def invert(log_p: Tensor, uniforms: Tensor) -> Tensor:
     """(count,) the codes at which distribution functions reach the uniforms (count,); log_p: (count, 256), any offset."""
-    reached = log_p.exp().cumsum(1, dtype=torch.float64)
+    reached = log_p.exp().cumsum(1, dtype=uniforms.dtype)
     codes = torch.searchsorted(reached, (uniforms * reached[:, -1])[:, None], right=True)
     return codes[:, 0].clamp_max_(LEVELS - 1)
 

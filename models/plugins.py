@@ -46,7 +46,8 @@ class Plugin:
         name = f"earshot_plugin_{hashlib.sha256(str(self.source_path).encode()).hexdigest()[:12]}"
         if name not in sys.modules:
             found = importlib.util.spec_from_file_location(name, self.source_path)
-            assert found is not None and found.loader is not None
+            assert found is not None
+            assert found.loader is not None
             module = importlib.util.module_from_spec(found)
             sys.modules[name] = module
             try:
@@ -67,7 +68,9 @@ class Plugin:
             wanted = [value for name, value in classes.items() if name.lower() == plain]
         if len(wanted) != 1:
             expected = self.class_name or f"one class with the file's name, {self.name!r} in whatever capitals"
-            raise ValueError(f"{self.source_path} must define {expected}; it has {', '.join(sorted(classes)) or 'none'}")
+            raise ValueError(
+                f"{self.source_path} must define {expected}; it has {', '.join(sorted(classes)) or 'none'}"
+            )
         return wanted[0]
 
     @property
@@ -92,7 +95,9 @@ class Plugin:
         fields = {field.name: field for field in dataclasses.fields(cls)}
         for name in settings:
             if name not in fields:
-                raise ValueError(f"{self.name} has no setting {name!r}.{_hint(name, fields)} Available: {', '.join(fields)}")
+                raise ValueError(
+                    f"{self.name} has no setting {name!r}.{_hint(name, fields)} Available: {', '.join(fields)}"
+                )
         # JSON knows no tuples
         values = {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
         return cls(**values)

@@ -17,7 +17,9 @@ def wavenet_state(released: dict[str, Tensor]) -> dict[str, Tensor]:
 
     def take(key: str) -> Tensor:
         if key not in state:
-            raise ValueError(f"this is not a WaveNet of the SaShiMi release: it has no {key!r}, only {sorted(state)[:5]} ...")
+            raise ValueError(
+                f"this is not a WaveNet of the SaShiMi release: it has no {key!r}, only {sorted(state)[:5]} ..."
+            )
         return state[key]
 
     layers = sum(key.startswith("model.filter_convs.") for key in state)

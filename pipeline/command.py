@@ -104,7 +104,7 @@ def work(task: "RunBenchmark", options: Options) -> int:
     import luigi.retcodes
 
     _hear_luigi()
-    arguments = ["RunBenchmark", "--module", "tasks.benchmark"]
+    arguments = [task.task_family, "--module", type(task).__module__]
     for name, value in task.to_str_params().items():
         arguments += [f"--{name.replace('_', '-')}", value]
     with tempfile.TemporaryDirectory(prefix="earshot-") as folder:

@@ -8,10 +8,11 @@ from typing import NamedTuple
 import luigi
 
 from tasks import console, folders, machine
-from tasks.artifact import ArtifactTask
+from tasks.artifact import ArtifactTask, one_look
 from tasks.errors import StaleArtifact
 
 DONE, RESUMES, TO_DO, REBUILD, STALE = "done", "continues", "to do", "rebuilds", "STALE"
+WAITS = "waits"  # for a stale input
 
 
 class Step(NamedTuple):
@@ -23,8 +24,9 @@ class Step(NamedTuple):
 
 
 def steps(root: luigi.Task) -> list[Step]:
-    """Every artifact that `root` needs, inputs first. Only inputs of unfinished artifacts that are gone are looked at."""
-    return [_step(task) for task in _walk(root, {})]
+    """Every artifact that `root` needs, inputs first; shards only where their draw is not finished."""
+    with one_look():
+        return [_step(task) for task in _walk(root, {})]
 
 
 def _walk(task: luigi.Task, seen: dict[str, None]) -> Iterator[ArtifactTask]:
@@ -47,7 +49,9 @@ def _step(task: ArtifactTask) -> Step:
         if task.complete():
             return Step(task, DONE)
     except StaleArtifact as error:
-        return Step(task, STALE, str(error))
+        if error.place == str(task.place()):
+            return Step(task, STALE, str(error))
+        return Step(task, WAITS)
     if (task.folder / folders.MANIFEST).exists():
         inputs_there = all((upstream.folder / folders.MANIFEST).exists() for upstream in task.inputs().values())
         return Step(task, REBUILD if inputs_there else TO_DO)
@@ -61,13 +65,13 @@ def show(found: list[Step], about: str) -> str:
     for task, state, _ in found:
         known = console.known_seconds(task)
         estimate = ""
-        if state not in (DONE, STALE):
+        if state not in (DONE, STALE, WAITS):
             estimate = f"about {console.spell_seconds(known)}" if known is not None else "time not known yet"
             seconds, unknown = seconds + (known or 0.0), unknown + (known is None)
             size += task.expected_bytes()
         lines.append(f"  {state:<10} {task.place()!s:<64} {estimate}".rstrip())
-    waiting = sum(step.state not in (DONE, STALE) for step in found)
-    lines += ["", f"{len(found) - waiting} done, {waiting} to run."]
+    waiting = sum(step.state not in (DONE, STALE, WAITS) for step in found)
+    lines += ["", f"{sum(step.state == DONE for step in found)} done, {waiting} to run."]
     if waiting:
         known_part = (
             f"About {console.spell_seconds(seconds)} of work is known" if seconds else "No stage's time is known"

@@ -8,7 +8,8 @@ A new kind of artifact is a subclass with a `stage`, a `place()`, its `inputs()`
 """
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar, NamedTuple
 
@@ -22,6 +23,9 @@ Progress = Callable[[int, int, str], None]  # (done, total, what can be said abo
 STAGES = (
     "download", "clips", "classifier", "features", "reference", "train", "likelihood", "samples", "evaluation", "report",
 )  # fmt: skip
+
+
+_seen: dict[str, bool] | None = None
 
 
 class Difference(NamedTuple):
@@ -111,6 +115,13 @@ class ArtifactTask(luigi.Task):
 
         Raises StaleArtifact for a folder made from something else, unless it may be rebuilt.
         """
+        if _seen is not None:
+            if self.task_id not in _seen:
+                _seen[self.task_id] = self._complete()
+            return _seen[self.task_id]
+        return self._complete()
+
+    def _complete(self) -> bool:
         if not all(task.complete() for task in self.inputs().values()):
             return False
         if not (self.folder / folders.MANIFEST).exists():
@@ -119,7 +130,7 @@ class ArtifactTask(luigi.Task):
             return True
         if self.derived or self.stage in stages_to_rebuild():
             return False
-        raise StaleArtifact(self.explain_stale(differences))
+        raise StaleArtifact(self.explain_stale(differences), str(self.place()))
 
     def run(self) -> None:
         from tasks import supervisor
@@ -167,6 +178,17 @@ class ArtifactTask(luigi.Task):
             f"the old folder moves to {folders.SUPERSEDED}/), or ask for what it was made from, or give the change "
             "a path of its own (another preset or --set)."
         )
+
+
+@contextmanager
+def one_look() -> Iterator[None]:
+    """Within, every artifact is looked at once: for planning, when nothing changes and paths through the DAG are many."""
+    global _seen
+    _seen = {}
+    try:
+        yield
+    finally:
+        _seen = None
 
 
 def read_identity(folder: Path) -> dict[str, Any]:

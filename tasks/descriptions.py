@@ -5,12 +5,12 @@ once, in a process of its own (`python -m models.describe`, `python -m evaluatio
 `_workdir/.cache/` under the sha256 of the files that decide it.
 """
 
+import functools
 import hashlib
 import json
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -21,6 +21,7 @@ from tasks.errors import EarshotError
 MODELS, METRICS = machine.REPOSITORY / "models", machine.REPOSITORY / "evaluation" / "metrics"
 
 
+@functools.cache
 def of_model(kind: str, spec: str) -> dict[str, Any]:
     """What a generator (kind `generators`) or classifier (`classifiers`) says of itself.
 
@@ -30,15 +31,17 @@ def of_model(kind: str, spec: str) -> dict[str, Any]:
     name, colon, _ = spec.rpartition(":")
     own = Path(name) if colon else MODELS / kind / f"{spec}.py"
     shared = [MODELS / kind / "base.py", *MODELS.glob("training*.py"), MODELS / "describe.py"]
-    return _ask("models.describe", f"{kind}/{spec}", [own, *sorted(shared)])[f"{kind}/{spec}"]
+    return _ask("models.describe", f"{kind}/{spec}", (own, *sorted(shared)))[f"{kind}/{spec}"]
 
 
+@functools.cache
 def of_metrics() -> list[dict[str, Any]]:
     """Every metric in the order of the tables: key, name, version, unit, better, digits, doc, headline."""
-    return _ask("evaluation.describe", "metrics", [*sorted(METRICS.glob("*.py")), METRICS.parent / "describe.py"])
+    return _ask("evaluation.describe", "metrics", (*sorted(METRICS.glob("*.py")), METRICS.parent / "describe.py"))
 
 
-def _ask(module: str, spec: str, sources: Sequence[Path]) -> Any:
+@functools.cache
+def _ask(module: str, spec: str, sources: tuple[Path, ...]) -> Any:
     """The JSON that `python -m module spec` prints, asked for again only when a source file has changed."""
     key = hashlib.sha256("\n".join([spec, *map(folders.sha256, sources)]).encode()).hexdigest()
     readable = quote(spec, safe="").replace("%2F", "-")[-60:]

@@ -13,7 +13,11 @@ class AlreadyRunning(EarshotError):
 
 
 class StaleArtifact(EarshotError):
-    """A finished folder was made from other settings, inputs or code than the ones asked for now."""
+    """A finished folder was made from other settings, inputs or code than the ones asked for now. place: which one."""
+
+    def __init__(self, message: str, place: str = ""):
+        super().__init__(message)
+        self.place = place
 
 
 class StageFailed(EarshotError):

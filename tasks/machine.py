@@ -3,6 +3,7 @@
 Nothing here is part of an artifact's identity.
 """
 
+import functools
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,17 +27,26 @@ class machine(luigi.Config):  # noqa: N801  (the name is the section in luigi.cf
     stale = luigi.Parameter(default="refuse", description="refuse, or rebuild=STAGE,...")
 
 
+@functools.cache
+def _settings() -> machine:
+    return machine()
+
+
 def setting(name: str) -> str:
     """One machine setting, as text."""
-    return str(getattr(machine(), name))
+    return str(getattr(_settings(), name))
 
 
 def override(name: str, value: object) -> None:
     """Let a flag win over luigi.cfg, in this process and in those that it forks."""
     luigi.configuration.get_config().set("machine", name, str(value))
+    _settings.cache_clear()
+    workdir.cache_clear()
 
 
+@functools.cache
 def workdir() -> Path:
+    """Where artifacts go, as an absolute path."""
     return (REPOSITORY / setting("workdir")).resolve()
 
 

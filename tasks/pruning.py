@@ -155,34 +155,38 @@ def prune(workdir: Path, remove_them: bool) -> str:
     if not remove_them:
         total = console.spell_bytes(sum(leftover.size for leftover in found))
         return "\n".join([*lines, "", f"{total} in all. Nothing was removed; --yes removes it."])
-    kept = [leftover for leftover in found if not remove(leftover, workdir)]
-    lines += [f"kept after all, since somebody works on it now: {m.path.relative_to(workdir)}" for m in kept]
-    total = console.spell_bytes(sum(leftover.size for leftover in found if leftover not in kept))
-    return "\n".join([*lines, "", f"{total} removed."])
+    removed, lines = 0, [*lines, ""]
+    for leftover in found:
+        try:
+            remove(leftover, workdir)
+            removed += leftover.size
+        except (AlreadyRunning, OSError) as error:
+            lines.append(f"{leftover.path.relative_to(workdir)} stays: {error}")
+    return "\n".join([*lines, f"{console.spell_bytes(removed)} removed."])
 
 
-def remove(leftover: Leftover, workdir: Path) -> bool:
-    """Remove one thing, and the folders that it leaves empty; False if it must stay since somebody works on it."""
+def remove(leftover: Leftover, workdir: Path) -> None:
+    """Remove one thing, and the folders that it leaves empty.
+
+    Raises AlreadyRunning where somebody has begun to work on it, OSError where it cannot be removed.
+    """
     path = leftover.path
     if leftover.group == DIED:
-        try:
-            with folders.lock(path, str(path.relative_to(workdir)), patience=0.0):
-                shutil.rmtree(path)
-        except AlreadyRunning:
-            return False
+        with folders.lock(path, str(path.relative_to(workdir)), patience=0.0):
+            path = folders.move_aside(path, workdir)  # in one step: whoever comes now begins with an empty folder
+            shutil.rmtree(path)
     elif leftover.group == CHECKPOINTS:
         _remove_checkpoint(path.parent.parent, path)
     elif path.is_dir():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-    if leftover.group in (SUPERSEDED, SHARDS):
+    if leftover.group in (SUPERSEDED, DIED, SHARDS):
         with contextlib.suppress(OSError):  # not empty
             for parent in path.parents:
                 if parent == workdir:
                     break
                 parent.rmdir()
-    return True
 
 
 def _remove_checkpoint(folder: Path, path: Path) -> None:

@@ -4,6 +4,7 @@ Everything printed goes to the artifact's `log.txt`; the original standard outpu
 to the supervisor, a JSON object a line.
 """
 
+import contextlib
 import importlib
 import json
 import os
@@ -66,8 +67,9 @@ def main() -> int:
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {STOPPED}")
         return PREEMPTED
     except Exception as error:
-        traceback.print_exc()
         reporter.send({"error": _message(error)})
+        with contextlib.suppress(OSError):  # the log's disk may be full, which may be the very error
+            traceback.print_exc()
         return 1
     return 0
 

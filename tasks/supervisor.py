@@ -167,13 +167,15 @@ def _explain_status(status: int) -> str:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """While building, SIGTERM means what Ctrl-C means: stop in order."""
+    """While building, SIGTERM means what Ctrl-C means: stop in order; and then what it meant before."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    worker = multiprocessing.parent_process() is not None
+    worker, asked = multiprocessing.parent_process() is not None, False
 
     def stop(signum: int, frame: object) -> None:
+        nonlocal asked
+        asked = True
         raise KeyboardInterrupt
 
     before = signal.signal(signal.SIGTERM, stop)
@@ -182,6 +184,9 @@ def _terminable() -> Iterator[None]:
     except KeyboardInterrupt:
         if worker:  # Luigi's worker process would print a traceback; there is nothing left for it to do
             os._exit(128 + signal.SIGTERM)
+        if asked:
+            signal.signal(signal.SIGTERM, before)
+            os.kill(os.getpid(), signal.SIGTERM)
         raise
     finally:
         signal.signal(signal.SIGTERM, before)

@@ -124,6 +124,15 @@ def test_the_plan_is_balanced_and_has_no_utterance_twice(clips_per_digit: int) -
         assert max(counts) - min(counts) <= 10
 
 
+def test_voices_that_sound_the_same_share_a_split() -> None:
+    known = sorted(path.name for path in Path(spoken_module._espeak_paths()[1], "voices", "!v").iterdir())
+    splits = spoken_module.deal_variants(known)
+    assert Counter(splits.values()) == {"train": 78, "validation": 13, "test": 13}
+    assert len({variant for twins in spoken_module.TWINS for variant in twins}) == sum(map(len, spoken_module.TWINS))
+    for twins in spoken_module.TWINS:
+        assert len({splits[variant] for variant in twins}) == 1
+
+
 def test_a_larger_plan_says_all_that_a_smaller_one_says() -> None:
     splits = spoken_module.deal_variants(VARIANTS)
     small, large = (spoken_module.plan_utterances(count, splits) for count in (50, 416))

@@ -46,13 +46,21 @@ def test_global_state_is_neither_read_nor_written() -> None:
     first = SampleRandom(5).normal(2, 3), torch.rand(3, generator=generator(5, "step", 1))
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(99)
-    np.random.seed(99)  # noqa: NPY002 (that it has no effect is the point)
+    np.random.seed(99)
     second = SampleRandom(5).normal(2, 3), torch.rand(3, generator=generator(5, "step", 1))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def test_generators_are_functions_of_their_words() -> None:
-    words = [(0,), (1,), ("0",), (0, "step"), (0, "step", 1), (0, "step", 11), (0, "step", 1, 1)]
+    words: list[tuple[int | str, ...]] = [
+        (0,),
+        (1,),
+        ("0",),
+        (0, "step"),
+        (0, "step", 1),
+        (0, "step", 11),
+        (0, "step", 1, 1),
+    ]
     draws = [torch.rand((), generator=generator(*w)).item() for w in words]
     assert len(set(draws)) == len(words)
     assert draws == [torch.rand((), generator=generator(*w)).item() for w in words]

@@ -1,6 +1,7 @@
 """WaveNet against the release's numbers, its two forms against each other, and the pieces that they are made of."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -14,7 +15,7 @@ from models.layers.quantization import ZERO
 from models.published import wavenet_state
 from tests import reference
 
-TINY = {"blocks": 2, "layers": 4, "residual_channels": 8, "skip_channels": 16, "end_channels": 12}
+TINY: dict[str, Any] = {"blocks": 2, "layers": 4, "residual_channels": 8, "skip_channels": 16, "end_channels": 12}
 
 
 def released(version: str) -> tuple[WaveNet, dict[str, Tensor]]:
@@ -221,9 +222,10 @@ def test_unigram_entropy_counts_valid_timesteps() -> None:
 def test_settings_that_mean_nothing_are_refused() -> None:
     for name in ("layers", "blocks", "skip_channels"):
         with pytest.raises(ValueError, match=f"{name}=0 must be at least 1"):
-            Config(**{name: 0})
+            Config(**dict[str, Any]({name: 0}))
     net = WaveNet(Config(**TINY), 16000, 8)
-    for setting in ({"temperature": 0.0}, {"top_p": 0.0}, {"top_p": math.inf}):
+    settings: list[dict[str, Any]] = [{"temperature": 0.0}, {"top_p": 0.0}, {"top_p": math.inf}]
+    for setting in settings:
         with pytest.raises(ValueError, match="must"):
             net.sample(1, **setting)
     with pytest.raises(ValueError, match="Available: temperature, top_p"):

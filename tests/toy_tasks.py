@@ -61,6 +61,41 @@ class Copy(ArtifactTask):
         return {}
 
 
+class Sum(ArtifactTask):
+    """The sum of the numbers: derived, so that it follows them by itself. Its checkpoints may differ between builds."""
+
+    VERSION = 1
+    stage = "report"
+    derived = True
+    unhashed = ("checkpoints/",)
+    upto = luigi.IntParameter(default=3)
+
+    def place(self) -> Path:
+        return Path("toy") / "3-sum"
+
+    def inputs(self) -> Mapping[str, ArtifactTask]:
+        return {"count": Count(upto=self.upto)}
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        numbers = (self.inputs()["count"].folder / "numbers.txt").read_text().split()
+        return {"sum": sum(map(int, numbers))}
+
+
+class Fill(ArtifactTask):
+    """Fills the disk with so many bytes."""
+
+    VERSION = 1
+    stage = "download"
+    size = luigi.IntParameter()
+
+    def place(self) -> Path:
+        return Path("toy") / "fill"
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        (out / "zeros").write_bytes(bytes(self.size))
+        return {}
+
+
 class Fail(ArtifactTask):
     """Fails with a message, or as a bug would, or by being killed."""
 

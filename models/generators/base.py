@@ -5,7 +5,7 @@ To add one, write `models/generators/mine.py` with
     a docstring      the paper, the idea in three lines, and "Differs from the paper: ..."
     VERSION = 1      raise it when a change to the file changes what a trained model or its samples are
     Config           a frozen dataclass that inherits `TrainingConfig`, with a line of documentation under every field
-    PRESETS          {"smoke": Config(...), "small": ..., "paper": ...}: seconds, minutes on two CPU cores, the published setting
+    PRESETS          {"smoke": Config(...), "small": ..., "paper": ...}: seconds, minutes on two CPU cores, as published
     class Mine       a `Generator`; it has the file's name, in whatever capitals
 
 and nothing else changes anywhere: `--models mine` trains it, draws from it and puts it on the leaderboard, and the contract

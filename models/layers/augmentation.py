@@ -10,6 +10,8 @@ of a random level (`hiss`), for corpora whose clips are digitally silent around 
 a noise floor takes the faintest one of a generator (a few steps of 16 bits) for another word.
 """
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -86,6 +88,12 @@ def shift(spectrum: Tensor, frames: Tensor) -> Tensor:
     return _frames(spectrum, torch.arange(spectrum.shape[2], device=spectrum.device) - frames[:, None])
 
 
+def _affected(step: Callable[[Tensor, Tensor], Tensor], clips: Tensor, amount: Tensor) -> Tensor:
+    """step(clips, amount) where amount (batch,) is not 0, and the clips themselves elsewhere, at no cost."""
+    rows = amount.nonzero()[:, 0]
+    return clips.index_copy(0, rows, step(clips[rows], amount[rows])) if len(rows) else clips
+
+
 class Augmentation:
     """waveforms (batch, timesteps) -> augmented STFT (batch, bins, 32), for `LogMel.picture`.
 
@@ -129,14 +137,16 @@ class Augmentation:
     def _distort(self, waveforms: Tensor, draw: Draw) -> Tensor:
         waveforms = waveforms * draw.sometimes(draw.uniform(*LOUDNESS), 1.0)[:, None]
         if self.speed:
-            waveforms = change_speed(waveforms, draw.sometimes(draw.uniform(-self.speed, self.speed), 0.0))
+            scale = draw.sometimes(draw.uniform(-self.speed, self.speed), 0.0)
+            waveforms = _affected(change_speed, waveforms, scale)
         if self.hiss:
             level = draw.sometimes(self.hiss * 10 ** (-HISS_RANGE_DB / 20 * draw.uniform(0, 1)), 0.0)
             waveforms = waveforms + level[:, None] * draw.normal(waveforms.shape[1])
         spectrum = self.logmel.spectrum(waveforms)
         if self.stretch:
-            spectrum = stretch(spectrum, draw.sometimes(draw.uniform(-self.stretch, self.stretch), 0.0))
+            scale = draw.sometimes(draw.uniform(-self.stretch, self.stretch), 0.0)
+            spectrum = _affected(stretch, spectrum, scale)
         if self.shift:
             frames = draw.uniform(-self.shift, self.shift + 1).floor().clamp(max=self.shift)
-            spectrum = shift(spectrum, draw.sometimes(frames, 0.0).long())
+            spectrum = _affected(shift, spectrum, draw.sometimes(frames, 0.0).long())
         return spectrum

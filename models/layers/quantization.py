@@ -66,6 +66,18 @@ def expand(companded: Tensor) -> Tensor:
     return companded.sign() * torch.expm1(companded.abs() * math.log1p(MU)) / MU
 
 
+def ordered(channels: int) -> Tensor:
+    """(256, channels) an embedding to begin with in which neighbouring codes are alike, with a mean square of 1.
+
+    Cosines and sines over half a period and its multiples, the higher the weaker. Networks otherwise begin with codes in no
+    order, and spend their first thousand steps finding out that 128 is closer to 129 than to 5.
+    """
+    octave = torch.arange(1, (channels + 1) // 2 + 1)
+    phase = math.pi / 2 * octave * ((torch.arange(LEVELS)[:, None] - ZERO + 0.5) / ZERO)
+    waves = torch.stack([phase.cos() / octave, phase.sin() / octave], dim=2).flatten(1)[:, :channels]
+    return waves * waves.square().mean().rsqrt()
+
+
 @dataclass(frozen=True)
 class Quantizer:
     """8-bit codes of clips and back.

@@ -1,0 +1,201 @@
+"""The whole benchmark, as a person runs it: the README's commands at `smoke` on a small corpus, then kills and damage.
+
+One finished run is shared by the tests of this file; what they do to it is done to copies or undone.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+REPOSITORY = Path(__file__).parent.parent
+SMALL_CORPUS = "corpus.clips_per_digit=16"
+CORPUS = "spoken-digits+clips_per_digit=16"
+DOOR = [sys.executable, "-m", "pipeline.spoken_digits", "--workers", "2", "--preset", "smoke", "--set", SMALL_CORPUS]
+LUIGI = [sys.executable, "-m", "luigi", "--module", "pipeline.evaluate"]
+
+
+def run(command: list[str], **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=500, **options)  # type: ignore
+
+
+def door(workdir: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return run([*DOOR, "--workdir", str(workdir), *words])
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workdir in which the benchmark ran to its end."""
+    workdir = tmp_path_factory.mktemp("finished")
+    result = door(workdir)
+    assert result.returncode == 0, result.stderr
+    assert "report/index.html" in result.stdout
+    assert "wavenet smoke" in result.stdout
+    return workdir
+
+
+def digests(workdir: Path) -> dict[str, str]:
+    return {
+        path.parent.relative_to(workdir).as_posix(): json.loads(path.read_text())["digest"]
+        for path in workdir.rglob("manifest.json")
+        if ".superseded" not in path.parts
+    }
+
+
+def test_every_promised_file_is_there(finished: Path) -> None:
+    corpus = finished / CORPUS
+    for name in ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "report/index.html"):
+        assert (corpus / name).stat().st_size > 200
+    for name in digests(finished):
+        for file in ("config.json", "metrics.json", "manifest.json", "provenance.json", "log.txt"):
+            assert (finished / name / file).is_file(), f"{name} has no {file}"
+    assert not list(finished.rglob("*.partial"))
+    assert not list(corpus.glob("wavenet/*/shards*/*"))
+
+
+def test_the_leaderboard_has_models_and_controls_with_their_evidence(finished: Path) -> None:
+    page = json.loads((finished / CORPUS / "leaderboard.json").read_text())
+    rows = {row["name"]: row for row in page["rows"]}
+    assert {"wavenet/smoke", "noise/smoke", "held-out", "silence", "white-noise"} <= set(rows)
+    fid = rows["wavenet/smoke"]["scores"]["v1/fid"]
+    assert fid["low"] < fid["value"] < fid["high"]
+    assert (fid["n_generated"], fid["version"], fid["better"]) == (32, 1, "lower")
+    nll = rows["wavenet/smoke"]["scores"]["v1/nll"]
+    assert 0 < nll["value"] < 8.5
+    assert nll["likelihood_space"] == "8-bit mu-law, unscaled"
+    assert rows["noise/smoke"]["scores"]["v1/nll"]["value"] is None
+    assert rows["held-out"]["scores"]["v1/fid"]["value"] < rows["noise/smoke"]["scores"]["v1/fid"]["value"]
+
+
+def test_a_second_run_does_nothing(finished: Path) -> None:
+    before = digests(finished)
+    result = door(finished)
+    assert result.returncode == 0
+    assert "starts" not in result.stderr
+    assert "wavenet smoke" in result.stdout
+    assert digests(finished) == before
+
+
+def test_the_plan_runs_nothing(finished: Path, tmp_path: Path) -> None:
+    done = door(finished, "--plan")
+    assert done.returncode == 0
+    assert "0 to run" in done.stdout
+    assert "Licence:" in done.stdout
+    fresh = door(tmp_path, "--plan")
+    assert fresh.returncode == 0
+    assert "0 done" in fresh.stdout
+    assert digests(tmp_path) == {}
+
+
+def test_the_luigi_command_finds_the_same_artifacts(finished: Path) -> None:
+    command = [*LUIGI, "EvaluateSamples", "--model", "wavenet", "--preset", "smoke", "--classifier", "smoke"]
+    result = run([*command, "--settings", SMALL_CORPUS, "--machine-workdir", str(finished)])
+    assert result.returncode == 0, result.stderr
+    assert "1 complete ones were encountered" in result.stderr
+
+
+def test_samples_are_sorted_by_likelihood_and_saved_in_16_bits(finished: Path) -> None:
+    folder = finished / CORPUS / "wavenet" / "smoke-seed0" / "draw-32" / "2-samples"
+    codes = np.load(folder / "samples.npy")
+    assert codes.dtype == np.int16
+    assert codes.shape == (32, 16000)
+    lines = (folder / "samples.csv").read_text().splitlines()[1:]
+    nats = [float(line.split(",")[2]) for line in lines]
+    assert nats == sorted(nats)
+    assert sorted(int(line.split(",")[1]) for line in lines) == list(range(32))
+    wav, rate = soundfile.read(folder / "wavs" / "sample_00007.wav", dtype="int16")
+    assert rate == 16000
+    assert np.array_equal(wav, codes[7])
+
+
+@pytest.fixture
+def copy(finished: Path, tmp_path: Path) -> Iterator[Path]:
+    """A copy of the finished workdir, to do things to."""
+    place = tmp_path / "copy"
+    shutil.copytree(finished, place, symlinks=True)
+    yield place
+    shutil.rmtree(place)
+
+
+def test_more_samples_reuse_those_that_are_there(copy: Path) -> None:
+    result = door(copy, "--count", "40", "--models", "noise")
+    assert result.returncode == 0, result.stderr
+    assert "shards/000000-000040" in result.stderr  # one shard holds both; what it shares with the first draw is equal
+    draws = copy / CORPUS / "noise" / "smoke-seed0"
+    fewer, more = (np.load(draws / f"draw-{count}" / "2-samples" / "samples.npy") for count in (32, 40))
+    assert np.array_equal(fewer, more[:32])
+
+
+def test_our_own_wavs_imported_again_get_the_same_numbers(copy: Path) -> None:
+    wavs = copy / CORPUS / "noise" / "smoke-seed0" / "draw-32" / "2-samples" / "wavs"
+    command = [*LUIGI, "EvaluateSamples", "--samples", str(wavs), "--name", "my-model", "--classifier", "smoke"]
+    result = run([*command, "--settings", SMALL_CORPUS, "--machine-workdir", str(copy)])
+    assert result.returncode == 0, result.stderr
+    name = "4-evaluation-smoke-seed0/metrics.json"
+    theirs = json.loads((copy / CORPUS / "imported" / "my-model" / name).read_text())["scores"]
+    ours = json.loads((copy / CORPUS / "noise" / "smoke-seed0" / "draw-32" / name).read_text())["scores"]
+    assert theirs["v1/fid"]["value"] == pytest.approx(ours["v1/fid"]["value"], rel=1e-9)
+    assert door(copy, "--models", "noise").returncode == 0
+    assert "my-model" in (copy / CORPUS / "leaderboard.md").read_text()
+
+
+def test_damage_is_found_and_repaired(copy: Path) -> None:
+    before = digests(copy)
+    features = copy / CORPUS / "4-features" / "smoke-seed0" / "train.npz"
+    os.truncate(features, 100)
+    verify = [sys.executable, "-m", "pipeline.verify", "--workdir", str(copy)]
+    found = run(verify)
+    assert found.returncode == 1
+    assert "train.npz" in found.stdout + found.stderr
+    run([*verify, "--repair"])
+    assert door(copy).returncode == 0
+    assert run(verify).returncode == 0
+    assert digests(copy) == before
+
+
+def kill_when(workdir: Path, stage: str, seconds: float) -> bool:
+    """Run the benchmark, and kill -9 its whole process group `seconds` after `stage` begins; false if it was too late."""
+    process = subprocess.Popen(
+        [*DOOR, "--workdir", str(workdir)], cwd=REPOSITORY, start_new_session=True, stderr=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    while process.poll() is None:
+        if any((path / "log.txt").exists() for path in workdir.glob(f"{CORPUS}/{stage}.partial")):
+            time.sleep(seconds)
+            killed = process.poll() is None
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return killed
+        time.sleep(0.01)
+    return False
+
+
+def kills(workdir: Path, stages: list[tuple[str, float]], finished: Path) -> None:
+    killed = [stage for stage, seconds in stages if kill_when(workdir, stage, seconds)]
+    assert killed, "nothing was killed: the stages were over before"
+    result = door(workdir)
+    assert result.returncode == 0, result.stderr
+    assert digests(workdir) == digests(finished)
+
+
+def test_kill_9_in_training_and_drawing_changes_nothing(finished: Path, tmp_path: Path) -> None:
+    kills(tmp_path, [("wavenet/smoke-seed0/1-train", 2.5), ("wavenet/smoke-seed0/shards/*", 1.0)], finished)
+
+
+@pytest.mark.slow
+def test_kill_9_in_every_stage_changes_nothing(finished: Path, tmp_path: Path) -> None:
+    stages = [
+        "1-download", "2-clips", "3-classifier/*", "4-features/*", "5-reference/*", "controls/*/*",
+        "*/*/1-train", "*/*/2-likelihood", "*/*/shards/*", "*/*/draw-*/2-samples", "*/*/draw-*/3-*", "*/*/draw-*/4-*",
+        "6-leaderboard/*",
+    ]  # fmt: skip
+    kills(tmp_path, [(stage, seconds) for stage in stages for seconds in (0.05, 0.8)], finished)

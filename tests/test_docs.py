@@ -1,0 +1,78 @@
+"""The code in docs/adding.md is run: as a generator, a metric and a corpus from files of their own."""
+
+import importlib.util
+import re
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+
+@pytest.fixture
+def code(tmp_path: Path) -> dict[str, Path]:
+    """The page's three files, by the heading that they stand under."""
+    page = (DOCS / "adding.md").read_text(encoding="utf-8")
+    found = re.findall(r"^## An? (\w+)\n.*?^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    paths = {}
+    for kind, text in found:
+        paths[kind] = tmp_path / f"example_{kind}.py"
+        paths[kind].write_text(text, encoding="utf-8")
+    assert set(paths) == {"generator", "metric", "corpus"}
+    return paths
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_generator_trains_and_draws(code: dict[str, Path], tmp_path: Path) -> None:
+    import models
+    from models import generators
+    from models.clips import ClipArray
+    from models.training import fit
+
+    plugin = generators.find(f"{code['generator']}:Mine")
+    model = plugin.cls(plugin.presets["smoke"], 16000, 800)
+    rng = np.random.default_rng(0)
+    clips = ClipArray(rng.normal(0, 3000, (64, 800)).astype(np.int16), np.full(64, 800))
+    models.save_description(tmp_path / "trained", model, plugin)
+    result = fit(model, clips, clips, tmp_path / "trained", config=model.config, seed=0)
+    samples = models.load(tmp_path / "trained").sample(5)
+    assert result["best_validation_loss"] < 0.05
+    assert samples.waveforms.shape == (5, 800)
+
+
+def test_the_metric_measures(code: dict[str, Path]) -> None:
+    from evaluation.sample_set import SampleSet
+
+    module = load(code["metric"])
+    rng = np.random.default_rng(0)
+    prepared = module.prepare(SampleSet(features=rng.normal(size=(400, 3))))
+    (narrow,) = module.compute(prepared, SampleSet(features=0.5 * rng.normal(size=(300, 3))))
+    assert 0.2 < narrow.low < narrow.high < 0.35
+
+
+def test_the_corpus_becomes_clips(code: dict[str, Path], tmp_path: Path) -> None:
+    from models.clips import load_split
+    from tasks.clips import prepare_clips
+
+    module = load(code["corpus"])
+    corpus, config = module.Beeps(), module.Config(beeps=8)
+    source, out = tmp_path / "source", tmp_path / "clips"
+    source.mkdir()
+    out.mkdir()
+    corpus.download(config, source, None, lambda *_: None, 1)
+    prepare_clips(corpus, config, source, out, 1, lambda *_: None)
+    assert len(load_split(out, "train")) == 18
+    assert len(load_split(out, "test")) == 3
+    assert set(load_split(out, "test").valid) == {8000}
