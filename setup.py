@@ -30,7 +30,7 @@ setup(
         "jinja2>=3.1",
         "tqdm>=4.66",
         "tensorboard>=2.18",
-        "pooch>=1.8",
+        "requests>=2.32",
         "espeakng-loader>=0.2.4",
     ],
     extras_require={"test": ["pytest", "ruff", "mypy"]},

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import signal
 import sys
 import tempfile
@@ -81,7 +82,10 @@ def benchmark(options: Options) -> "RunBenchmark":
 
     for model in options.models:
         check_plugin("generators", model)
-    settings = setting_tools.parse(options.assignments)
+    assignments = options.assignments
+    if options.corpus == "folder" and "source" in options.machine:
+        assignments = [f"corpus.name={folder_name(options.machine['source'])}", *assignments]
+    settings = setting_tools.parse(assignments)
     spaces = ["corpus", "classifier", "sampling", *map(model_name, options.models)]
     for name, _ in settings:
         if (space := name.partition(".")[0]) not in spaces:
@@ -97,6 +101,11 @@ def benchmark(options: Options) -> "RunBenchmark":
         count=options.count,
         classifier=options.classifier,
     )
+
+
+def folder_name(source: str) -> str:
+    """What a folder of recordings is called in paths, unless `--set corpus.name=` says otherwise."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).name).strip("-") or "recordings"
 
 
 def work(task: "RunBenchmark", options: Options) -> int:
@@ -117,6 +126,8 @@ def work(task: "RunBenchmark", options: Options) -> int:
         kinds = Path(failures).read_text().split() if Path(failures).exists() else []
     if status and kinds and set(kinds) == {"AlreadyRunning"}:
         status = ALREADY_RUNNING
+    if status and kinds and set(kinds) == {"StaleArtifact"}:
+        status = STALE
     if status:
         print("Not finished. What was finished is kept; the same command goes on from here.", file=sys.stderr)
     return status

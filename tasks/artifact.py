@@ -8,6 +8,7 @@ A new kind of artifact is a subclass with a `stage`, a `place()`, its `inputs()`
 """
 
 import importlib
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import luigi
 
-from tasks import folders, machine
+from tasks import console, folders, machine
 from tasks.errors import EarshotError, StaleArtifact, unknown
 
 Progress = Callable[[int, int, str], None]  # (done, total, what can be said about it)
@@ -24,6 +25,7 @@ STAGES = (
     "download", "clips", "classifier", "features", "reference", "train", "likelihood", "samples", "evaluation", "report",
 )  # fmt: skip
 
+logging.getLogger("luigi-interface").addFilter(console.WithoutOurTracebacks())
 
 _seen: dict[str, bool] | None = None
 

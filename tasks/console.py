@@ -42,8 +42,13 @@ def finished(name: str, seconds: float, headline: str) -> None:
 
 
 def failed(name: str, error: EarshotError) -> None:
-    """Say it, and note its kind for the front door's exit status: Luigi's workers are other processes."""
+    """Say it, and note it."""
     say(name, f"FAILED: {error}")
+    note(error)
+
+
+def note(error: EarshotError) -> None:
+    """Note an error's kind for the front door's exit status: Luigi's workers are other processes."""
     if path := os.environ.get("EARSHOT_FAILURES"):
         with open(path, "a") as file:
             file.write(f"{type(error).__name__}\n")
@@ -107,6 +112,3 @@ class WithoutOurTracebacks(logging.Filter):
         if message:
             record.msg, record.args, record.exc_info = f"{record.getMessage().splitlines()[0]}\n{message}", (), None
         return True
-
-
-logging.getLogger("luigi-interface").addFilter(WithoutOurTracebacks())

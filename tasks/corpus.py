@@ -4,10 +4,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-from tasks import corpora, machine
+from tasks import corpora, folders, machine
 from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Progress
 from tasks.parameters import CorpusParameter, SettingsParameter
+
+
+BACKGROUND = "background.npy"  # clips of noise, where the corpus comes with some
 
 
 class CorpusTask(ArtifactTask):
@@ -41,9 +44,10 @@ class CorpusTask(ArtifactTask):
         defaults, resolved = setting_tools.corpus_settings(self.corpus, self.settings)
         if fields is not None:
             resolved = {name: value if name in fields else defaults[name] for name, value in resolved.items()}
+        name = "-".join(filter(None, [self.corpus.replace("_", "-"), resolved.get("name")]))
         rate = f"@{resolved['sample_rate']}" if resolved["sample_rate"] != defaults["sample_rate"] else ""
-        others = setting_tools.variant(defaults, resolved | {"sample_rate": defaults["sample_rate"]})
-        return Path(self.corpus.replace("_", "-") + rate + others)
+        shown_otherwise = {field: defaults[field] for field in ("sample_rate", "name") if field in defaults}
+        return Path(name + rate + setting_tools.variant(defaults, resolved | shown_otherwise))
 
 
 class DownloadCorpus(CorpusTask):
@@ -51,6 +55,7 @@ class DownloadCorpus(CorpusTask):
 
     VERSION = 1
     stage = "download"
+    unhashed = ("source.json",)  # where on this machine a local source lay
 
     def place(self) -> Path:
         return self.corpus_place(corpora.find(self.corpus).cls.download_settings) / "1-download"
@@ -59,9 +64,19 @@ class DownloadCorpus(CorpusTask):
         plugin, settings = corpora.find(self.corpus), self.corpus_settings()
         return {
             "corpus_version": plugin.version,
-            "fingerprint": plugin.cls().fingerprint(self.corpus_config(), _source()),
+            "fingerprint": self._fingerprint(),
             **{name: settings[name] for name in plugin.cls.download_settings},
         }
+
+    def expected_bytes(self) -> int:
+        return corpora.find(self.corpus).cls().expected_size(self.corpus_config())[0]
+
+    def _fingerprint(self) -> str:
+        """What a local source holds; what it held, where a corpus that needs one is looked at without it."""
+        corpus, source, config = corpora.find(self.corpus).cls(), _source(), self.folder / folders.CONFIG
+        if corpus.needs_source and source is None and config.exists():
+            return folders.read_json(config)["settings"]["fingerprint"]
+        return corpus.fingerprint(self.corpus_config(), source)
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         corpus = corpora.find(self.corpus).cls()
@@ -84,11 +99,19 @@ class PrepareClips(CorpusTask):
         return {"corpus_version": corpora.find(self.corpus).version, **self.corpus_settings()}
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        from tasks.background import prepare_background
         from tasks.clips import prepare_clips
 
-        corpus = corpora.find(self.corpus).cls()
+        corpus, config = corpora.find(self.corpus).cls(), self.corpus_config()
         source = self.inputs()["download"].folder
-        return prepare_clips(corpus, self.corpus_config(), source, out, machine.cores(), progress)
+        metrics = prepare_clips(corpus, config, source, out, machine.cores(), progress)
+        if noise := corpus.background(config, source):
+            metrics["background_clips"] = prepare_background(noise, config, out / BACKGROUND)
+        return metrics
+
+    def expected_bytes(self) -> int:
+        config = self.corpus_config()
+        return 2 * corpora.find(self.corpus).cls().expected_size(config)[1] * config.timesteps
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
         return ", ".join(f"{count} {split}" for split, count in metrics["clips"].items())

@@ -91,11 +91,10 @@ def import_samples(path: Path, samples_rate: int, config: Any, out: Path) -> dic
     imported = read_samples(path, config.sample_rate, config.timesteps, samples_rate or None)
     _write(out, imported.codes, np.arange(len(imported.codes)), None, config.sample_rate, imported.names)
     return {
-        "samples": len(imported.codes),
+        **imported.metrics,
         "sample_rate": config.sample_rate,
         "timesteps": config.timesteps,
         "order": "natural order of the names",
-        "shorter_than_a_clip": int((imported.valid < config.timesteps).sum()),
     }
 
 

@@ -32,6 +32,7 @@ ATTEMPT, PROGRESS, DIED = "attempt.json", "progress.json", "died.json"
 RECORDS = (PROVENANCE, LOG)  # kept and checked, but two equal builds may differ in them
 WORKING = (ATTEMPT, PROGRESS, DIED)  # only of interest while building
 SUPERSEDED = ".superseded"
+REMOVED = ".removed"  # the end of the name of a hidden folder that is on its way out
 PRUNED = "pruned"  # in a manifest: what was in its list of files until it was removed on purpose
 
 
@@ -109,7 +110,7 @@ def manifest_digest(entries: Mapping[str, Mapping[str, Any]]) -> str:
 def publish(building: Path, folder: Path, unhashed: tuple[str, ...] = (), replace: Path | None = None) -> None:
     """Turn `building` into the finished `folder`: manifest, everything on disk, then one rename.
 
-    replace: where an old `folder` goes first, if there is one.
+    replace: the workdir in which an old `folder`, if there is one, moves aside; without it the old one is removed.
     """
     for name in WORKING:
         (building / name).unlink(missing_ok=True)
@@ -122,7 +123,7 @@ def publish(building: Path, folder: Path, unhashed: tuple[str, ...] = (), replac
     sync(building)
     if folder.exists():
         if replace is None:
-            shutil.rmtree(folder)
+            remove(folder)
         else:
             move_aside(folder, replace)
     os.rename(building, folder)
@@ -137,6 +138,13 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def remove(folder: Path) -> None:
+    """Remove an artifact's folder; killed in between, it leaves nothing that looks like one, or is waited for."""
+    gone = folder.with_name(f".{folder.name}.{os.getpid()}{REMOVED}")
+    os.rename(folder, gone)
+    shutil.rmtree(gone)
 
 
 def move_aside(folder: Path, workdir: Path) -> Path:
@@ -169,7 +177,10 @@ def lock(building: Path, what: str, patience: float = 15.0) -> Iterator[int]:
     deadline = time.monotonic() + patience
     while True:
         building.mkdir(parents=True, exist_ok=True)
-        descriptor = os.open(building / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            descriptor = os.open(building / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+        except FileNotFoundError:  # published between these two lines
+            continue
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             if _still_there(building / LOCK, descriptor):  # else: published or moved aside while we waited

@@ -133,6 +133,9 @@ class DrawShard(DrawTask):
         train, settings = self.inputs()["train"].folder, self.sampling_settings()
         return drawing.draw(train, self.seed, self.start, self.stop, settings, out, progress)
 
+    def expected_bytes(self) -> int:
+        return 2 * (self.stop - self.start) * self.corpus_config().timesteps
+
 
 class DrawSamples(DrawTask):
     """`count` samples, sorted by their likelihood where the model has one: `samples.npy`, `samples.csv`, `wavs/`.
@@ -188,10 +191,9 @@ class DrawSamples(DrawTask):
         return drawing.merge(earlier, shards, self.count, out, progress)
 
     def clean_up(self) -> None:
-        import shutil
-
         for task in self._all_shards():
-            shutil.rmtree(task.folder, ignore_errors=True)
+            if task.folder.exists():
+                folders.remove(task.folder)
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
         return f"{metrics['samples']} samples"

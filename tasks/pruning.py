@@ -43,7 +43,14 @@ def find(workdir: Path) -> list[Leftover]:
         if not corpus.is_symlink()
         for folder in inspection.find_artifacts(corpus)
     ]
-    found = [*_superseded(workdir), *_died(artifacts), *_shards(artifacts), *_checkpoints(artifacts), *_cache(workdir)]
+    found = [
+        *_superseded(workdir),
+        *_half_removed(workdir),
+        *_died(artifacts),
+        *_shards(artifacts),
+        *_checkpoints(artifacts),
+        *_cache(workdir),
+    ]
     return sorted(found, key=lambda leftover: list(GROUPS).index(leftover.group))
 
 
@@ -58,6 +65,16 @@ def _superseded(workdir: Path) -> Iterator[Leftover]:
                 yield Leftover(SUPERSEDED, path, inspection.disk_bytes(path))
         for name in files:
             yield Leftover(SUPERSEDED, Path(folder, name), os.lstat(Path(folder, name)).st_size)
+
+
+def _half_removed(workdir: Path) -> Iterator[Leftover]:
+    """What was being removed when somebody was killed; folders hidden by now, so that nobody takes them for artifacts."""
+    for folder, names, _ in os.walk(workdir):
+        for name in [name for name in names if name.startswith(".")]:
+            names.remove(name)
+            path = Path(folder, name)
+            if name.endswith(folders.REMOVED) and not path.is_symlink():
+                yield Leftover(SUPERSEDED, path, inspection.disk_bytes(path), "half removed")
 
 
 def _died(artifacts: Sequence[Path]) -> Iterator[Leftover]:

@@ -64,7 +64,7 @@ def _read(text: str, default: Any, name: str) -> Any:
     if isinstance(default, float) and isinstance(value, int):
         return float(value)
     if default is not None and type(value) is not type(default):
-        raise EarshotError(f"{name} is a {type(default).__name__} like {default!r}, not {text!r}")
+        raise EarshotError(f"{name} is of type {type(default).__name__}, like {default!r}, not {text!r}")
     return value
 
 

@@ -1,7 +1,7 @@
 """`python -m tasks.stage ORDER`: the process in which one artifact is built. Started by tasks/supervisor.py, not by people.
 
-Everything printed goes to the artifact's `log.txt`; the original standard output carries progress and the error message
-to the supervisor, a JSON object a line.
+Everything printed goes to the artifact's `log.txt`, which the supervisor made our standard error; the original standard
+output carries progress and the error message to the supervisor, a JSON object a line.
 """
 
 import contextlib
@@ -56,9 +56,7 @@ def main() -> int:
     task = luigi.task_register.Register.get_task_cls(order["family"]).from_str_params(order["parameters"])
     building = folders.partial(task.folder)
     pipe = os.dup(1)
-    with open(building / folders.LOG, "a", encoding="utf-8") as log:
-        os.dup2(log.fileno(), 1)
-        os.dup2(log.fileno(), 2)
+    os.dup2(2, 1)
     reporter = Reporter(pipe, building)
     signal.signal(signal.SIGTERM, _stop)
     try:

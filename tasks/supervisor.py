@@ -10,7 +10,6 @@ import ctypes
 import json
 import multiprocessing
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -46,15 +45,18 @@ def build(task: ArtifactTask) -> None:
                 done = task.complete()
             except StaleArtifact:
                 if fresh:
-                    shutil.rmtree(building)
+                    folders.remove(building)
                 raise
             if done:
-                shutil.rmtree(building)
+                folders.remove(building)
                 return
             _prepare(task, building)
             _run(task, building, lock)
     except (AlreadyRunning, StageFailed) as error:
         console.failed(name, error)
+        raise
+    except StaleArtifact as error:  # since its input was made again; Luigi's log tells it
+        console.note(error)
         raise
 
 
@@ -63,9 +65,11 @@ def _prepare(task: ArtifactTask, building: Path) -> None:
     config = building / folders.CONFIG
     if config.exists() and differences(read_identity(building), task.identity()):
         console.say(str(task.place()), "an unfinished attempt had other settings; it moves to .superseded/")
-        aside = folders.move_aside(building, machine.workdir())
-        building.mkdir()
-        os.rename(aside / folders.LOCK, building / folders.LOCK)
+        aside = folders.place_aside(building, machine.workdir())
+        aside.mkdir()
+        for path in sorted(building.iterdir(), key=lambda path: path.name == folders.CONFIG):
+            if path.name != folders.LOCK:  # the folder and its lock stay: somebody may be waiting for them
+                os.rename(path, aside / path.name)  # the identity last: killed before, the next attempt goes on
     if not config.exists():
         write_identity(task, building)
     attempt = building / folders.ATTEMPT
@@ -123,15 +127,17 @@ def _start(task: ArtifactTask, building: Path, lock: int, gpu: str) -> subproces
         "PYTHONUNBUFFERED": "1",
         "EARSHOT_SUPERVISOR": str(os.getpid()),
     }
-    return subprocess.Popen(
-        [sys.executable, "-m", "tasks.stage", json.dumps(order)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        cwd=machine.REPOSITORY,
-        env={**os.environ, **variables},
-        pass_fds=(lock,),
-        text=True,
-    )
+    with open(building / folders.LOG, "ab") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "tasks.stage", json.dumps(order)],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            cwd=machine.REPOSITORY,
+            env={**os.environ, **variables},
+            pass_fds=(lock,),
+            text=True,
+        )
 
 
 def _watch(name: str, process: subprocess.Popen[str]) -> str:

@@ -41,11 +41,13 @@ def train_classifier(
     """Train a classifier and assess it on the test split. Raises KeyboardInterrupt when preempted."""
     import json
 
+    import numpy as np
     import torch
 
     from models import classifiers, save_description
     from models.assessment import assess
-    from models.clips import load_split
+    from models.clips import FULL_SCALE, load_split
+    from tasks.corpus import BACKGROUND
 
     plugin = classifiers.find(name)
     sample_rate, timesteps = clip_format(clips)
@@ -53,6 +55,9 @@ def train_classifier(
     torch.manual_seed(seed)
     model = plugin.cls(plugin.config(settings), sample_rate, timesteps, labels)
     save_description(out, model, plugin)
+    background = clips / BACKGROUND
+    if background.exists():
+        model.use_background_noise(torch.from_numpy(np.load(background)) / FULL_SCALE)
     train, validation, test = (load_split(clips, split) for split in ("train", "validation", "test"))
     metrics = _fit(model, train, validation, out, seed, progress)
     model.to(device()).eval()

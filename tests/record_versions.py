@@ -249,12 +249,17 @@ def _closure(start: list[Definition], tasks: set[Definition]) -> set[Definition]
     waiting = list(start)
     while waiting:
         definition = waiting.pop()
-        elsewhere = definition in tasks and definition not in start
+        elsewhere = definition not in start and (definition in tasks or _only_names_settings(definition))
         if definition in found or elsewhere or definition.file.startswith(NO_NUMBERS):
             continue
         found.add(definition)
         waiting += used_by(definition)
     return found
+
+
+def _only_names_settings(definition: Definition) -> bool:
+    """Whether it is a base of tasks, as DrawTask: parameters, places and settings, which config.json holds by value."""
+    return definition.file.startswith("tasks/") and definition.name.endswith("Task")
 
 
 def read_record() -> dict[str, Any]:

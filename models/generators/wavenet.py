@@ -64,9 +64,9 @@ PRESETS = {
         ordered_codes=True, margin=500, blocks=1, layers=4, residual_channels=8, skip_channels=16, end_channels=16,
     ),
     "small": Config(
-        steps=1000, batch_size=1, learning_rate=4e-3, beta2=0.99, learning_rate_schedule="cosine", warmup_steps=30,
-        gradient_clip=1.0, ema=0.99, validate_every=250, validation_clips=32, start_marker=True, ordered_codes=True,
-        margin=4000, blocks=2, layers=10, residual_channels=32, skip_channels=64, end_channels=64,
+        steps=1500, batch_size=1, learning_rate=8e-3, beta2=0.99, learning_rate_schedule="cosine", warmup_steps=30,
+        gradient_clip=1.0, ema=0.99, validate_every=300, validation_clips=32, start_marker=True, ordered_codes=True,
+        margin=2000, blocks=2, layers=10, residual_channels=32, skip_channels=64, end_channels=64,
     ),
     "paper": Config(
         steps=500_000, batch_size=8, learning_rate=1e-3, learning_rate_schedule="plateau", plateau_factor=0.2,

@@ -102,9 +102,17 @@ class Corpus:
         """
         raise NotImplementedError
 
+    def expected_size(self, config: Any) -> tuple[int, int]:
+        """(bytes of the download, recordings in it), where they are known beforehand; else (0, 0). For `--plan`."""
+        return 0, 0
+
     def recordings(self, config: Any, folder: Path) -> Iterable[Recording]:
         """Everything in the finished folder, in an order that depends on the recordings alone."""
         raise NotImplementedError
+
+    def background(self, config: Any, folder: Path) -> list[Path]:
+        """Files of background noise in the finished folder, for a classifier to be trained with; usually none."""
+        return []
 
     def root(self, config: Any, folder: Path) -> Path:
         """The folder that `Recording.path` is relative to."""

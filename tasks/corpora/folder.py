@@ -38,6 +38,8 @@ COLUMNS = ("path", "label", "speaker", "split", "size", "sha256")
 
 @dataclass(frozen=True)
 class Config(CorpusConfig):
+    name: str = ""
+    """What the corpus is called in paths; the front door takes the name of the source folder."""
     labels: str = "folders"
     """What is said in a file. "folders": the name of the first sub-folder on its way; no labels where there are none.
     "none": no labels. Else the name of a CSV file in the folder, with the columns path,label[,split,speaker]: only the
@@ -60,7 +62,7 @@ class Config(CorpusConfig):
 
 class Folder(Corpus):
     needs_source = True
-    download_settings = ("labels", "validation_fraction", "test_fraction", "split_seed")
+    download_settings = ("name", "labels", "validation_fraction", "test_fraction", "split_seed")
 
     def fingerprint(self, config: Config, source: Path | None) -> str:
         """A hash of the names and sizes of the audio files, and of the table: quick enough for every run."""

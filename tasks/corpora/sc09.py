@@ -34,6 +34,9 @@ SHA256 = {
     "v0.02": "af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58",
 }
 
+SIZES = {"v0.01": (1_490_000_000, 23_666), "v0.02": (2_430_000_000, 38_908)}
+"""Of the archive in bytes (gone once the digits are out), and recordings of digits."""
+
 
 @dataclass(frozen=True)
 class Config(CorpusConfig):
@@ -85,6 +88,10 @@ class SC09(Corpus):
         found_splits = Counter(recording.split for recording in self.recordings(config, folder))
         return {"recordings": found_splits.total(), "splits": dict(sorted(found_splits.items()))}
 
+    def expected_size(self, config: Config) -> tuple[int, int]:
+        archive, recordings = SIZES[config.version]
+        return archive + recordings * 32_044, recordings
+
     def recordings(self, config: Config, folder: Path) -> Iterator[Recording]:
         """Digit by digit, files by name; the official lists say what is validation and test, the rest is training."""
         root = folder / "recordings"
@@ -105,6 +112,10 @@ class SC09(Corpus):
                     speaker=speaker if nohash else None,
                     split=split_of.get(f"{digit}/{name}", "train"),
                 )
+
+    def background(self, config: Config, folder: Path) -> list[Path]:
+        """The release's six recordings of noise."""
+        return sorted((folder / "recordings" / NOISE).glob("*.wav"))
 
     @staticmethod
     def _fetch(url: str, archive: Path, sha256: str, progress: Progress) -> None:

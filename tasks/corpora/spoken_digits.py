@@ -57,6 +57,8 @@ TWINS = (
 )
 WAV_HEADER = 44  # bytes
 
+BYTES_PER_RECORDING = 16_500  # on the average: 0.37 s at 22,050 Hz
+
 CHILD = Path(__file__).with_name("_espeak.py")
 
 
@@ -132,6 +134,9 @@ class SpokenDigits(Corpus):
             "sample_rate": lengths[0][1],
             "espeakng_loader": metadata.version("espeakng-loader"),
         }
+
+    def expected_size(self, config: Config) -> tuple[int, int]:
+        return 10 * config.clips_per_digit * BYTES_PER_RECORDING, 10 * config.clips_per_digit
 
     def recordings(self, config: Config, folder: Path) -> Iterator[Recording]:
         """One per utterance, variant by variant."""
