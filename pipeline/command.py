@@ -76,10 +76,13 @@ def configure(options: Options) -> None:
 def benchmark(options: Options) -> "RunBenchmark":
     """The task that was asked for. Raises EarshotError or ValueError where names or settings are wrong."""
     from tasks import settings as setting_tools
+    from tasks.artifact import stages_to_rebuild
     from tasks.benchmark import RunBenchmark
     from tasks.errors import EarshotError, unknown
     from tasks.parameters import check_plugin, model_name
 
+    stages_to_rebuild()  # raises where --stale is wrong
+    check_flags(options.luigi)
     for model in options.models:
         check_plugin("generators", model)
     assignments = options.assignments
@@ -106,6 +109,24 @@ def benchmark(options: Options) -> "RunBenchmark":
 def folder_name(source: str) -> str:
     """What a folder of recordings is called in paths, unless `--set corpus.name=` says otherwise."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).name).strip("-") or "recordings"
+
+
+def check_flags(words: list[str]) -> None:
+    """Raise EarshotError for a flag that is neither ours nor Luigi's."""
+    from luigi.task_register import Register
+
+    from tasks.errors import EarshotError
+
+    known = {
+        "--" + (name if bare else f"{task}-{name}").replace("_", "-")
+        for task, bare, name, _ in Register.get_all_params()
+    }
+    for word in words:
+        flag = word.partition("=")[0]
+        if flag.startswith("--") and flag not in known:
+            raise EarshotError(
+                f"no such flag: {flag}. --help lists ours; Luigi's own work as well, --workers above all"
+            )
 
 
 def work(task: "RunBenchmark", options: Options) -> int:

@@ -124,6 +124,7 @@ class ArtifactTask(luigi.Task):
         return self._complete()
 
     def _complete(self) -> bool:
+        self.place()  # raises for a preset or a setting that does not exist, before any input is scheduled
         if not all(task.complete() for task in self.inputs().values()):
             return False
         if not (self.folder / folders.MANIFEST).exists():

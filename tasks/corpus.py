@@ -9,7 +9,6 @@ from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Progress
 from tasks.parameters import CorpusParameter, SettingsParameter
 
-
 BACKGROUND = "background.npy"  # clips of noise, where the corpus comes with some
 
 

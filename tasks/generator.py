@@ -1,7 +1,7 @@
 """A generator's life: TrainGenerator, MeasureLikelihood, DrawSamples and its shards; ImportSamples for everybody else's."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +111,20 @@ class DrawTask(GeneratorTask):
     def resolved(self) -> Mapping[str, Any]:
         return self.sampling_settings()
 
+    def inputs(self) -> Mapping[str, ArtifactTask]:
+        return {"train": self.upstream(TrainGenerator)}
+
+    def finished_draws(self) -> Iterator[tuple[Path, int]]:
+        """(folder, number of samples) of every finished draw from the same trained model with the same settings."""
+        trained = folders.digest_of(self.inputs()["train"].folder)
+        for folder in (machine.workdir() / self.model_place()).glob("draw-*/2-samples"):
+            if not (folder / folders.MANIFEST).exists():
+                continue
+            config = folders.read_json(folder / folders.CONFIG)
+            same = config["settings"] == dict(self.resolved()) and config["version"] == DrawSamples.VERSION
+            if same and config["inputs"]["train"]["digest"] == trained:
+                yield folder, int(config["parameters"]["count"])
+
 
 class DrawShard(DrawTask):
     """Samples `start` to `stop` of a draw; whichever worker or machine draws them, they are the same."""
@@ -124,8 +138,10 @@ class DrawShard(DrawTask):
     def place(self) -> Path:
         return self.model_place() / f"shards{self.sampling_name()}" / f"{self.start:06d}-{self.stop:06d}"
 
-    def inputs(self) -> Mapping[str, ArtifactTask]:
-        return {"train": self.upstream(TrainGenerator)}
+    def _complete(self) -> bool:
+        """Also where a finished draw has absorbed it: after a training was made again, bit for bit, nothing is drawn anew."""
+        trained = self.inputs()["train"].complete()
+        return trained and (any(count >= self.stop for _, count in self.finished_draws()) or super()._complete())
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         from tasks import drawing
@@ -150,9 +166,6 @@ class DrawSamples(DrawTask):
     def place(self) -> Path:
         return self.model_place() / f"draw-{self.count}{self.sampling_name()}" / "2-samples"
 
-    def inputs(self) -> Mapping[str, ArtifactTask]:
-        return {"train": self.upstream(TrainGenerator)}
-
     def requires(self) -> Mapping[str, luigi.Task]:
         shards = self.shards() if self.inputs()["train"].complete() else self._all_shards()
         return {**self.inputs(), **{str(task.place()): task for task in shards}}
@@ -171,16 +184,10 @@ class DrawSamples(DrawTask):
 
     def covered(self) -> tuple[Path | None, int]:
         """(another finished draw from the same model with the same settings, how many of our samples it holds)."""
-        train = self.inputs()["train"]
         best: tuple[Path | None, int] = (None, 0)
-        for folder in (machine.workdir() / self.model_place()).glob("draw-*/2-samples"):
-            if folder == self.folder or not (folder / folders.MANIFEST).exists():
-                continue
-            config = folders.read_json(folder / folders.CONFIG)
-            same = config["settings"] == dict(self.resolved()) and config["version"] == self.VERSION
-            if same and config["inputs"]["train"]["digest"] == folders.digest_of(train.folder):
-                count = min(int(config["parameters"]["count"]), self.count)
-                best = max(best, (folder, count), key=lambda pair: pair[1])
+        for folder, count in self.finished_draws():
+            if folder != self.folder:
+                best = max(best, (folder, min(count, self.count)), key=lambda pair: pair[1])
         return best
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:

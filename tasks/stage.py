@@ -45,6 +45,20 @@ class Reporter:
         os.write(self.pipe, (json.dumps(message) + "\n").encode())
 
 
+class Stop:
+    """A SIGTERM means what Ctrl-C means, once; a training replaces this while it runs, to save its state first.
+
+    Of a Ctrl-C we hear twice, from the terminal and from the supervisor, which kills a stage that does not end.
+    """
+
+    heard = False
+
+    def __call__(self, signum: int, frame: object) -> None:
+        if not self.heard:
+            self.heard = True
+            raise KeyboardInterrupt
+
+
 def main() -> int:
     die_with_parent(signal.SIGKILL, int(os.environ["EARSHOT_SUPERVISOR"]))
     order = json.loads(sys.argv[1])
@@ -57,11 +71,13 @@ def main() -> int:
     building = folders.partial(task.folder)
     pipe = os.dup(1)
     os.dup2(2, 1)
-    reporter = Reporter(pipe, building)
-    signal.signal(signal.SIGTERM, _stop)
+    reporter, stop = Reporter(pipe, building), Stop()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(signum, stop)
     try:
         make(task, building, reporter)
     except KeyboardInterrupt:
+        stop.heard = True
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {STOPPED}")
         return PREEMPTED
     except Exception as error:
@@ -87,11 +103,6 @@ def make(task: ArtifactTask, building: Path, reporter: Reporter) -> None:
         os.dup2(nowhere.fileno(), 2)
     replace = None if task.derived else machine.workdir()
     folders.publish(building, task.folder, task.unhashed, replace)
-
-
-def _stop(signum: int, frame: object) -> None:
-    """A SIGTERM means what Ctrl-C means; a training replaces this while it runs, to save its state first."""
-    raise KeyboardInterrupt
 
 
 def _message(error: Exception) -> str:

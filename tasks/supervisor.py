@@ -177,25 +177,28 @@ def _terminable() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    worker, asked = multiprocessing.parent_process() is not None, False
+    worker = multiprocessing.parent_process() is not None
+    heard: list[int] = []
 
     def stop(signum: int, frame: object) -> None:
-        nonlocal asked
-        asked = True
-        raise KeyboardInterrupt
+        heard.append(signum)
+        # A worker hears twice of a Ctrl-C, or of a SIGTERM to everybody, since Luigi passes it on: the stage needs its time.
+        if len(heard) == 1 or signum == signal.SIGINT:
+            raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, stop)
+    before = {signum: signal.signal(signum, stop) for signum in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     except KeyboardInterrupt:
         if worker:  # Luigi's worker process would print a traceback; there is nothing left for it to do
             os._exit(128 + signal.SIGTERM)
-        if asked:
-            signal.signal(signal.SIGTERM, before)
+        if heard[:1] == [signal.SIGTERM]:
+            signal.signal(signal.SIGTERM, before[signal.SIGTERM])
             os.kill(os.getpid(), signal.SIGTERM)
         raise
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
 
 
 def die_with_parent(signum: int, parent: int) -> None:

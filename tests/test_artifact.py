@@ -12,6 +12,7 @@ import pytest
 from tasks import folders, machine, verification
 from tasks.artifact import differences, read_identity, read_task, stages_to_rebuild
 from tasks.errors import AlreadyRunning, EarshotError, StageFailed, StaleArtifact
+from tasks.generator import DrawSamples, DrawShard
 from tests import toy_runs
 from tests.toy_tasks import Copy, Count, Fail, Fill, Sum
 
@@ -291,11 +292,11 @@ def test_after_kill_9_the_same_command_goes_on(workdir, victim, workers):
     else:
         for pid in toy_runs.stages(workdir):
             os.kill(pid, signal.SIGKILL)
-    process.wait(30)
+    output = process.communicate(timeout=30)[0]
     assert not (workdir / "toy/1-count").exists()
     if victim == "stage":
         assert process.returncode == 30
-        assert "killed by SIGKILL" in process.stdout.read()
+        assert "killed by SIGKILL" in output
     folder = resume(workdir, toy_runs.door_command(workdir, "Copy", "--workers", workers, upto=20))
     assert folders.digest_of(folder) == folders.read_json(Copy().folder / "config.json")["inputs"]["count"]["digest"]
 
@@ -322,6 +323,7 @@ def test_sigterm_and_ctrl_c_stop_in_order(workdir, whom, workers, signum):
     assert "the same command goes on from here" in output
     assert not toy_runs.stages(workdir)
     log = (workdir / "toy/1-count.partial/log.txt").read_text()
+    assert "\nsaved\n" in log
     assert log.endswith("stopped in order; the same command continues from here\n")
     if (whom, workers) == ("door", "2"):
         resume(workdir, toy_runs.door_command(workdir, "Copy", "--workers", workers, upto=20))
@@ -384,6 +386,30 @@ def test_a_lock_is_free_again_once_its_holder_is_gone(tmp_path):
     assert folders.locked_by(building) == ""
     with folders.lock(building, "x", patience=0.0):
         pass
+
+
+# -- draws -------------------------------------------------------------------------------------------------------------------
+
+
+def test_a_shard_that_a_finished_draw_holds_is_not_drawn_again(workdir, monkeypatch):
+    about = {"version": 1, "presets": {"smoke": {}}, "sampling": {"temperature": 1.0}, "likelihood": False}
+    monkeypatch.setattr("tasks.descriptions.of_model", lambda kind, spec: about)
+    draw = DrawSamples(model="noise", preset="smoke", count=256)
+    train = draw.inputs()["train"]
+    for task in (train.inputs()["clips"].inputs()["download"], train.inputs()["clips"], train, draw):
+        toy_runs.publish(task, {"payload": task.task_family})
+    shard, beyond = (draw.clone(DrawShard, start=start, stop=start + 128) for start in (128, 256))
+    assert draw.complete()
+    assert shard.complete()
+    assert not beyond.complete()
+    assert not draw.clone(DrawShard, start=128, stop=256, settings="sampling.temperature=0.9").complete()
+    folders.move_aside(train.folder, workdir)
+    assert not shard.complete()
+    toy_runs.publish(train, {"payload": train.task_family})
+    assert shard.complete()
+    folders.move_aside(train.folder, workdir)
+    toy_runs.publish(train, {"payload": "another training"})
+    assert not shard.complete()
 
 
 def test_places_say_what_they_are():

@@ -219,7 +219,7 @@ def test_a_zip_is_unpacked_too(tmp_path: Path) -> None:
 HOSTILE: dict[str, tuple[tarfile.TarInfo | tuple[str, bytes], str]] = {
     "parent": (("../escaped.wav", b"x"), "outside"),
     "parent inside": (("zero/../../escaped.wav", b"x"), "outside"),
-    "absolute": (("/tmp/escaped.wav", b"x"), "outside"),
+    "absolute": (("/escaped.wav", b"x"), "outside"),
     "backslash": (("..\\escaped.wav", b"x"), "outside"),
     "drive": (("C:escaped.wav", b"x"), "outside"),
     "symbolic link": (special("zero/link.wav", tarfile.SYMTYPE, "/etc/passwd"), "is a link"),

@@ -10,16 +10,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import models
 from models import generators
 from models.checkpoints import save_weights
-from models.clips import Clips
+from models.clips import ClipArray, Clips, to_int16
 from models.generators.base import Generator
 from models.plugins import Plugin
 from models.randomness import SampleRandom
+from models.training import fit
 from models.training_config import TrainingConfig
 
 SAMPLE_RATE = 16000
@@ -157,6 +159,8 @@ def test_likelihood_is_that_of_sampling(plugin: Plugin, timesteps: int) -> None:
         return
     assert model.likelihood_space
     nats = model.log_likelihood(clips)
+    array = ClipArray(to_int16(clips.waveforms.numpy()), clips.valid.numpy())
+    assert 0 <= model.unigram_entropy(array) <= 16
     assert nats.shape == (4,)
     assert nats.dtype == torch.float64
     louder = Clips(clips.waveforms + 0.1 * ~clips.mask(), clips.valid)
@@ -179,10 +183,26 @@ def test_a_saved_model_comes_back(plugin: Plugin, tmp_path: Path) -> None:
     assert torch.equal(loaded.sample(2, SampleRandom(3)).waveforms, model.sample(2, SampleRandom(3)).waveforms)
 
 
+def test_the_smoke_preset_trains_and_draws(plugin: Plugin, tmp_path: Path) -> None:
+    """With the loop that trains everything, and the folder that it leaves is what `models.load` reads."""
+    timesteps = 1000
+    tones = clips_of(timesteps)
+    codes, valid = to_int16(tones.waveforms.repeat(8, 1).numpy()), tones.valid.repeat(8).numpy()
+    corpus = ClipArray(codes, valid, np.arange(32) % 2)
+    model = plugin.cls(plugin.presets["smoke"], SAMPLE_RATE, timesteps)
+    models.save_description(tmp_path, model, plugin)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    result = fit(model, corpus, corpus, tmp_path, config=model.config, seed=0, max_steps=3)
+    assert result["steps"] == 3
+    assert any(not torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+    assert models.load(tmp_path).sample(2).waveforms.shape == (2, timesteps)
+
+
 OUTSIDE = '''
 from dataclasses import dataclass
 import torch
 from models.generators.base import Generator, Samples
+from models.training import fit
 from models.training_config import TrainingConfig
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from models.clips import FULL_SCALE, Clips, to_int16
-from models.layers.quantization import LEVELS, ZERO, Quantizer, quantize, to_unit
+from models.layers.quantization import LEVELS, ZERO, Quantizer, ordered, quantize, to_unit
 from tests import reference
 
 
@@ -70,6 +70,16 @@ def test_padding_does_not_scale_a_clip_and_becomes_silence() -> None:
     codes = quantizer.encode_clips(Clips(padded, torch.tensor([50, 50])))
     assert torch.equal(codes[:, :50], quantizer.encode(waveforms))
     assert (codes[:, 50:] == ZERO).all()
+
+
+@pytest.mark.parametrize("channels", [7, 256])
+def test_ordered_embeddings_are_alike_where_codes_are(channels: int) -> None:
+    embedding = ordered(channels)
+    assert embedding.shape == (LEVELS, channels)
+    assert embedding.square().mean() == pytest.approx(1.0)
+    distances = torch.cdist(embedding, embedding)
+    assert (distances.diagonal(1) < distances.diagonal(8).min()).all()
+    assert distances[0].argmax() > 240
 
 
 def test_names_of_likelihood_spaces_differ() -> None:

@@ -52,6 +52,7 @@ def write(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Write]:
         (tmp_path / file).write_text(text)
         forget()
 
+    write("models/__init__.py", "")
     write(
         "models/shared.py",
         '"""Shared."""\nHALF = 0.5\n\ndef scale(x):\n    return HALF * x\n\ndef other():\n    return 1\n',

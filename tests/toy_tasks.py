@@ -29,11 +29,16 @@ class Count(ArtifactTask):
         path = out / "numbers.txt"
         done = len(path.read_text().splitlines()) if path.exists() else 0
         resumed = done
-        for number in range(done, self.upto):
-            with open(path, "a") as file:
-                file.write(f"{number}\n")
-            progress(number, self.upto, "counting")
-            time.sleep(self.pause)
+        try:
+            for number in range(done, self.upto):
+                with open(path, "a") as file:
+                    file.write(f"{number}\n")
+                progress(number, self.upto, "counting")
+                time.sleep(self.pause)
+        except KeyboardInterrupt:
+            time.sleep(3 * self.pause)  # as a training that finishes its step and saves its state
+            print("saved")
+            raise
         print(f"resumed at {resumed}")
         return {"count": self.upto}
 

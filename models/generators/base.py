@@ -17,7 +17,8 @@ Four things are asked of the class:
     schedule                                which parts are trained, and how many optimizer steps each takes in a round
     loss(part, clips, rng)                  a scalar to minimize; the one loop in `models/training.py` does everything else
     sample(count, rng, prefix, **sampling)  waveforms and, where the model has one, their exact log-likelihood
-    log_likelihood(clips)                   of real clips, where the model has one; `likelihood_space` then says of which data
+    log_likelihood(clips)                   of real clips, where the model has one; `likelihood_space` then says of which data,
+                                            and `unigram_entropy(clips)` what it has to beat
 
 Waveforms are (batch, timesteps) float32 in [-1, 1] everywhere. Randomness is always an argument: `rng` is a `torch.Generator`
 in training and a `SampleRandom` in sampling, whose row i is the noise of sample i, whatever the size of the batch.
@@ -29,7 +30,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from models.clips import Clips
+from models.clips import ClipArray, Clips
 from models.randomness import SampleRandom
 from models.training_config import TrainingConfig
 
@@ -96,6 +97,13 @@ class Generator(nn.Module):
     def log_likelihood(self, clips: Clips) -> Tensor:
         """(batch,) float64, nats, summed over each clip's valid timesteps. Raises ValueError where the model has none."""
         raise ValueError(f"{type(self).__name__} has no likelihood; compare it by its samples")
+
+    def unigram_entropy(self, clips: ClipArray) -> float:
+        """Bits per valid timestep of a model that only knows how frequent each value is: what a likelihood has to beat.
+
+        Over the same `likelihood_space`; raises ValueError where the model has no likelihood.
+        """
+        raise ValueError(f"{type(self).__name__} has no likelihood, and so nothing to compare one with")
 
     @classmethod
     def settings(cls, sampling: dict[str, Any]) -> Any:
