@@ -51,6 +51,11 @@ class TrainClassifier(ClassifierTask):
         version = descriptions.of_model("classifiers", CLASSIFIER)["version"]
         return {"classifier_version": version, **self.classifier_settings()}
 
+    @property
+    def priority(self) -> int:
+        """As a generator's: the longest training first."""
+        return self.classifier_settings()["steps"]
+
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         from tasks import training
 

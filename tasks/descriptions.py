@@ -30,7 +30,7 @@ def of_model(kind: str, spec: str) -> dict[str, Any]:
     """
     name, colon, _ = spec.rpartition(":")
     own = Path(name) if colon else MODELS / kind / f"{spec}.py"
-    shared = [MODELS / kind / "base.py", *MODELS.glob("training*.py"), MODELS / "describe.py"]
+    shared = [MODELS / kind / "base.py", *MODELS.glob("*.py")]
     return _ask("models.describe", f"{kind}/{spec}", (own, *sorted(shared)))[f"{kind}/{spec}"]
 
 

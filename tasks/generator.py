@@ -61,6 +61,11 @@ class TrainGenerator(GeneratorTask):
     def resolved(self) -> Mapping[str, Any]:
         return {"model_version": self.description()["version"], **self.model_settings()}
 
+    @property
+    def priority(self) -> int:
+        """Luigi begins with the longest training: it decides when the benchmark ends."""
+        return self.model_settings()["steps"]
+
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         from tasks import training
 

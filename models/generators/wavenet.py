@@ -8,7 +8,9 @@ Differs from the paper: codes are embedded instead of one-hot, convolutions have
 last linear layer follows them, all as in the release. What precedes a clip is endless silence in the release and in
 `paper`. In `small` it is a code of its own: a clip ends in silence longer than the receptive field, and a network that
 cannot tell that from the beginning falls silent for half a second before it speaks, or speaks again after it has ended.
-`small` also begins with codes in their order (`ordered`), which saves it most of its first hundreds of steps.
+`small` has one block that looks back 8191 timesteps, so that it sees how long ago a word began: with two blocks of ten
+it predicts a little better (4.1 instead of 4.4 bits), and its words do not end. It also begins with codes in their order
+(`ordered`), which saves it most of its first hundreds of steps.
 Sampling keeps queues of each layer's last inputs (Paine et al. 2016).
 """
 
@@ -64,9 +66,9 @@ PRESETS = {
         ordered_codes=True, margin=500, blocks=1, layers=4, residual_channels=8, skip_channels=16, end_channels=16,
     ),
     "small": Config(
-        steps=1500, batch_size=1, learning_rate=8e-3, beta2=0.99, learning_rate_schedule="cosine", warmup_steps=30,
-        gradient_clip=1.0, ema=0.99, validate_every=300, validation_clips=32, start_marker=True, ordered_codes=True,
-        margin=2000, blocks=2, layers=10, residual_channels=32, skip_channels=64, end_channels=64,
+        steps=1400, batch_size=1, learning_rate=8e-3, beta2=0.99, learning_rate_schedule="cosine", warmup_steps=30,
+        gradient_clip=1.0, ema=0.99, validate_every=200, validation_clips=32, start_marker=True, ordered_codes=True,
+        margin=2000, blocks=1, layers=13, residual_channels=48, skip_channels=64, end_channels=64,
     ),
     "paper": Config(
         steps=500_000, batch_size=8, learning_rate=1e-3, learning_rate_schedule="plateau", plateau_factor=0.2,
