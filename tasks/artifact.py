@@ -171,7 +171,7 @@ class ArtifactTask(luigi.Task):
 
     def differences(self) -> list[Difference]:
         """In what the finished folder's identity differs from the one asked for now; empty if it is up to date."""
-        return differences(read_identity(self.folder), self.identity())
+        return differences(folders.read_json(self.folder / folders.CONFIG), self.identity())
 
     def explain_stale(self, found: list[Difference]) -> str:
         lines = "\n".join(f"    {difference}" for difference in found[:8])
@@ -194,28 +194,20 @@ def one_look() -> Iterator[None]:
         _seen = None
 
 
-def read_identity(folder: Path) -> dict[str, Any]:
-    """The identity in a folder's `config.json`."""
-    config = dict(folders.read_json(folder / folders.CONFIG))
-    config.pop("request", None)
-    return config
-
-
-def write_identity(task: ArtifactTask, building: Path) -> None:
-    """Write `config.json`: the identity, and under `request` the parameters that make the same task again."""
-    request = {"module": type(task).__module__, "parameters": task.to_str_params(only_significant=True)}
-    folders.write_json(building / folders.CONFIG, task.identity() | {"request": request})
+def request(task: ArtifactTask) -> dict[str, Any]:
+    """What makes the same task again: recorded in `provenance.json`, since two requests may come to one identity."""
+    parameters = task.to_str_params(only_significant=True)
+    return {"module": type(task).__module__, "task": task.task_family, "parameters": parameters}
 
 
 def read_task(folder: Path) -> ArtifactTask:
-    """The task that would build the finished or unfinished `folder` today.
+    """The task that would build the finished `folder` today.
 
     Raises ValueError or EarshotError where its parameters mean nothing to today's code.
     """
-    config = folders.read_json(folder / folders.CONFIG)
-    importlib.import_module(config["request"]["module"])
-    cls = luigi.task_register.Register.get_task_cls(config["task"])
-    return cls.from_str_params(config["request"]["parameters"])
+    asked = folders.read_json(folder / folders.PROVENANCE)["request"]
+    importlib.import_module(asked["module"])
+    return luigi.task_register.Register.get_task_cls(asked["task"]).from_str_params(asked["parameters"])
 
 
 def stages_to_rebuild() -> frozenset[str]:

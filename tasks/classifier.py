@@ -52,7 +52,7 @@ class TrainClassifier(ClassifierTask):
         return {"classifier_version": version, **self.classifier_settings()}
 
     @property
-    def priority(self) -> int:
+    def priority(self) -> int:  # type: ignore[override]
         """As a generator's: the longest training first."""
         return self.classifier_settings()["steps"]
 

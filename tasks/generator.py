@@ -62,7 +62,7 @@ class TrainGenerator(GeneratorTask):
         return {"model_version": self.description()["version"], **self.model_settings()}
 
     @property
-    def priority(self) -> int:
+    def priority(self) -> int:  # type: ignore[override]
         """Luigi begins with the longest training: it decides when the benchmark ends."""
         return self.model_settings()["steps"]
 

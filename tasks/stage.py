@@ -18,7 +18,7 @@ from typing import Any
 import luigi
 
 from tasks import folders, machine, provenance
-from tasks.artifact import ArtifactTask
+from tasks.artifact import ArtifactTask, request
 from tasks.supervisor import PREEMPTED, die_with_parent
 
 STOPPED = "stopped in order; the same command continues from here"  # the log's last line after a SIGTERM
@@ -94,7 +94,7 @@ def make(task: ArtifactTask, building: Path, reporter: Reporter) -> None:
     started = time.time()
     metrics = task.build(building, reporter)
     folders.write_json(building / folders.METRICS, metrics)
-    record = provenance.record(started)
+    record = provenance.record(started) | {"request": request(task)}
     folders.write_json(building / folders.PROVENANCE, record)
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} finished after {record['seconds']:.1f} s")
     sys.stdout.flush()

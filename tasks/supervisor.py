@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import console, folders, machine
-from tasks.artifact import ArtifactTask, differences, read_identity, write_identity
+from tasks.artifact import ArtifactTask, differences
 from tasks.errors import AlreadyRunning, StageFailed, StaleArtifact
 
 PREEMPTED = 75  # the stage's exit status after a SIGTERM: it stopped in order and can go on (EX_TEMPFAIL)
@@ -63,7 +63,7 @@ def build(task: ArtifactTask) -> None:
 def _prepare(task: ArtifactTask, building: Path) -> None:
     """Leave in `building` only what belongs to this very artifact: its identity, and what an attempt that died saved."""
     config = building / folders.CONFIG
-    if config.exists() and differences(read_identity(building), task.identity()):
+    if config.exists() and differences(folders.read_json(config), task.identity()):
         console.say(str(task.place()), "an unfinished attempt had other settings; it moves to .superseded/")
         aside = folders.place_aside(building, machine.workdir())
         aside.mkdir()
@@ -71,7 +71,7 @@ def _prepare(task: ArtifactTask, building: Path) -> None:
             if path.name != folders.LOCK:  # the folder and its lock stay: somebody may be waiting for them
                 os.rename(path, aside / path.name)  # the identity last: killed before, the next attempt goes on
     if not config.exists():
-        write_identity(task, building)
+        folders.write_json(config, task.identity())
     attempt = building / folders.ATTEMPT
     if not attempt.exists():  # the thread count and batch size of the first attempt decide the bits of a resumed one
         folders.write_json(

@@ -89,15 +89,15 @@ def test_what_cannot_be_compared_says_why(workdir):
     toy_runs.publish(Copy(), {})
     folders.move_aside(Count().folder, workdir)
     assert state(Copy().folder) == ("unclear", "its input toy/1-count is missing")
-    config = dict(folders.read_json(Fail().folder / "config.json"))
+    record = dict(folders.read_json(Fail().folder / "provenance.json"))
     for name, broken in {
-        "no such task": config | {"task": "NoSuchTask"},
-        "no such module": config | {"request": {"module": "tests.nowhere", "parameters": {}}},
-        "no request": {"task": "Fail"},
-        "no such value": config
-        | {"task": "Count", "request": {"module": "tests.toy_tasks", "parameters": {"upto": "x"}}},
+        "no such task": {"task": "NoSuchTask"},
+        "no such module": {"module": "tests.nowhere"},
+        "no such value": {"task": "Count", "parameters": {"upto": "x"}},
+        "no request": None,
     }.items():
-        folders.write_json(Fail().folder / "config.json", broken)
+        asked = {} if broken is None else {"request": record["request"] | broken}
+        folders.write_json(Fail().folder / "provenance.json", {"seconds": 1.0} | asked)
         found, remark = state(Fail().folder)
         assert found == "unclear", name
         assert remark

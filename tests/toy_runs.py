@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks import folders, machine, supervisor
-from tasks.artifact import ArtifactTask, write_identity
+from tasks.artifact import ArtifactTask, request
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 ENVIRONMENT = {**os.environ, "PYTHONPATH": str(REPOSITORY), "OMP_NUM_THREADS": "1"}
@@ -48,12 +48,12 @@ def publish(task: ArtifactTask, files: Mapping[str, str], metrics: Mapping[str, 
     """The finished artifact of `task` with these files as its payload, without the work."""
     building = folders.partial(task.folder)
     building.mkdir(parents=True)
-    write_identity(task, building)
+    folders.write_json(building / folders.CONFIG, task.identity())
     for name, text in files.items():
         (building / name).parent.mkdir(parents=True, exist_ok=True)
         (building / name).write_text(text)
     folders.write_json(building / folders.METRICS, dict(metrics or {}))
-    folders.write_json(building / folders.PROVENANCE, {"seconds": 1.0})
+    folders.write_json(building / folders.PROVENANCE, {"seconds": 1.0, "request": request(task)})
     (building / folders.LOG).write_text("done\n")
     folders.publish(building, task.folder, task.unhashed, None if task.derived else machine.workdir())
     return task.folder
