@@ -78,7 +78,8 @@ def _tell_apart(found: list[dict[str, Any]]) -> None:
         draws.setdefault(row["name"], set()).add(str(row["draw"]))
     for row in found:
         if len(draws[row["name"]]) > 1:
-            row["name"], row["title"] = f"{row['name']}/{row['count']}", f"{row['title']} ({row['count']})"
+            size = str(row["draw"]).removeprefix("draw-").partition("+")[0]
+            row["name"], row["title"] = f"{row['name']}/{size}", f"{row['title']} ({size})"
 
 
 def chain(corpus: Path, evaluations: Sequence[Path]) -> list[dict[str, Any]]:
