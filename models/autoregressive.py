@@ -90,11 +90,13 @@ class Autoregressive(Generator):
     def log_likelihood(self, clips: Clips) -> Tensor:
         """(batch,) float64: the exact log-likelihood in nats of the codes of each clip's valid timesteps."""
         codes, mask, totals = self.quantizer.encode_clips(clips), clips.mask(), []
-        for rows in torch.arange(len(codes)).split(max(1, TIMESTEPS_AT_ONCE // codes.shape[1])):
-            longest = int(clips.valid[rows].max())  # nothing depends on what comes later
-            part, scored = codes[rows, :longest], mask[rows, :longest]
-            nats = -F.cross_entropy(self.logits(part).float().transpose(1, 2), part, reduction="none")
-            totals.append((nats.cpu().double() * scored.cpu()).sum(1))
+        rows = max(1, TIMESTEPS_AT_ONCE // codes.shape[1])
+        for part, scored in zip(codes.split(rows), mask.split(rows), strict=True):
+            longest = int(scored.sum(1).max())  # nothing depends on what follows
+            part, scored = part[:, :longest], scored[:, :longest]
+            # Flat: over a transposed view it takes three times as long.
+            nats = -F.cross_entropy(self.logits(part).float().flatten(0, 1), part.flatten(), reduction="none")
+            totals.append((nats.view_as(scored).double() * scored).sum(1))
         return torch.cat(totals)
 
     def unigram_entropy(self, clips: ClipArray) -> float:

@@ -110,9 +110,10 @@ def score_clips(train: Path, clips: Path, out: Path, progress: Progress) -> dict
     where = device()
     model, test = models.load(train, where), load_split(clips, "test")
     nats = np.empty(len(test))
+    by_length = np.argsort(test.valid, kind="stable")  # little padding in a batch
     for first in range(0, len(test), LIKELIHOOD_BATCH):
         progress(first, len(test), "test clips")
-        rows = np.arange(first, min(first + LIKELIHOOD_BATCH, len(test)))
+        rows = by_length[first : first + LIKELIHOOD_BATCH]
         nats[rows] = model.log_likelihood(test.batch(rows, where)).cpu().numpy()
     with open(out / "likelihood.csv", "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)

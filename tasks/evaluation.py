@@ -8,12 +8,14 @@ from typing import Any
 import luigi
 
 from tasks import descriptions, folders, machine
+from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Difference, Progress
 from tasks.classifier import CacheFeatures, ClassifierTask, PrepareReference, TrainClassifier
 from tasks.corpus import PrepareClips
-from tasks.errors import EarshotError
+from tasks.errors import EarshotError, unknown
 from tasks.generator import DrawSamples, ImportSamples, MeasureLikelihood
 from tasks.parameters import ModelParameter, model_name
+from tasks.settings import Settings
 
 DEFAULT_COUNTS = {"smoke": 32, "small": 512}
 PAPER_COUNT, PAPER_COUNT_WITH_LIKELIHOOD = (
@@ -162,6 +164,7 @@ class CompareGenerators(ClassifierTask):
     VERSION = 1
     stage = "report"
     derived = True
+    unhashed = ("report/",)  # the page shows how long each stage took
     LINKS = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "report")
 
     models = luigi.ListParameter(
@@ -187,9 +190,19 @@ class CompareGenerators(ClassifierTask):
         inputs["controls"] = self.upstream(EvaluateControls, count=count)
         for model in self.models:
             for seed in self.seeds:
-                task = self.upstream(EvaluateSamples, model=model, seed=seed)
+                task = self.upstream(EvaluateSamples, model=model, seed=seed, settings=self._settings_of(model))
                 inputs[str(task.place())] = task
         return inputs
+
+    def _settings_of(self, model: str) -> Settings:
+        """The settings without those of sampling that `model` does not have; some model must have each of them."""
+        known = {name: descriptions.of_model("generators", name)["sampling"] for name in self.models}
+        for name, _ in setting_tools.in_space(self.settings, "sampling"):
+            if not any(name.partition(".")[2] in fields for fields in known.values()):
+                choices = {field for fields in known.values() for field in fields}
+                raise EarshotError(unknown("setting of sampling", name.partition(".")[2], choices))
+        foreign = {f"sampling.{field}" for fields in known.values() for field in fields if field not in known[model]}
+        return tuple((name, value) for name, value in self.settings if name not in foreign)
 
     def rows(self) -> Iterator[Path]:
         """The finished evaluations that share our clips, classifier and code, requested now or not."""

@@ -175,3 +175,12 @@ def test_a_package_that_shadows_ours_is_named(name: str, tmp_path: Path) -> None
     assert answer.returncode != 0
     assert f"the package {name!r} is shadowed by {tmp_path / name}" in answer.stderr
     assert "Traceback" not in answer.stderr
+
+
+def test_a_sampling_setting_is_for_the_models_that_have_it(workdir: Path) -> None:
+    answer = door(workdir, "--plan", "--set", "sampling.temperature=0.9")
+    assert "wavenet/smoke-seed0/draw-32+temperature=0.9/2-samples" in answer.stdout
+    assert "noise/smoke-seed0/draw-32/2-samples" in answer.stdout
+    wrong = door(workdir, "--plan", "--set", "sampling.temprature=0.9")
+    assert wrong.returncode == 2
+    assert "Did you mean temperature?" in wrong.stderr

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from pipeline import prune
-from tasks import folders, machine, pruning, verification
+from tasks import console, folders, machine, pruning, verification
 from tests import toy_runs
 from tests.toy_tasks import Copy, Count, Sum
 
@@ -58,7 +58,7 @@ def test_superseded_folders_are_listed_with_their_size_and_removed_only_on_yes(c
     count()
     text = command(capsys, workdir)
     assert f"{aside.relative_to(workdir)}" in text
-    assert f"{size} B in all. Nothing was removed; --yes removes it." in text
+    assert f"{console.spell_bytes(size)} in all. Nothing was removed; --yes removes it." in text
     assert aside.exists()
     assert f"{size} B removed." in command(capsys, workdir, "--yes")
     assert not (workdir / ".superseded").exists()
