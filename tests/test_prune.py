@@ -60,7 +60,7 @@ def test_superseded_folders_are_listed_with_their_size_and_removed_only_on_yes(c
     assert f"{aside.relative_to(workdir)}" in text
     assert f"{console.spell_bytes(size)} in all. Nothing was removed; --yes removes it." in text
     assert aside.exists()
-    assert f"{size} B removed." in command(capsys, workdir, "--yes")
+    assert f"{console.spell_bytes(size)} removed." in command(capsys, workdir, "--yes")
     assert not (workdir / ".superseded").exists()
     assert Count().complete()
 
