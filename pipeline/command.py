@@ -1,5 +1,6 @@
 """Runs the benchmark from `python -m pipeline.<corpus>`: flags, plan, progress, an honest exit status, a closing summary."""
 
+import contextlib
 import logging
 import os
 import re
@@ -9,6 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from pipeline import streams
 from pipeline.options import Options, parse
 
 if TYPE_CHECKING:
@@ -19,15 +21,16 @@ USAGE, STALE, ALREADY_RUNNING, FAILED = 2, 3, 10, 30
 
 def main(corpus: str, words: list[str] | None = None) -> NoReturn:
     """The front door to one corpus; exits with the status that `--help` explains."""
-    options = parse(corpus, words)
+    streams.leave(lambda: _main(parse(corpus, words)))
+
+
+def _main(options: Options) -> int:
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        status = run(options)
+        return run(options)
     except KeyboardInterrupt as stop:
-        status = 128 + (signal.SIGTERM if "SIGTERM" in stop.args else signal.SIGINT)
         print("Stopped. What was finished is kept; the same command goes on from here.", file=sys.stderr)
-    sys.stderr.flush()
-    sys.exit(status)
+        return 128 + (signal.SIGTERM if "SIGTERM" in stop.args else signal.SIGINT)
 
 
 def run(options: Options) -> int:
@@ -39,11 +42,12 @@ def run(options: Options) -> int:
         configure(options)
         task = benchmark(options)
         steps = plan.steps(task)
-    except (EarshotError, ValueError) as error:
+        shown = plan.show(steps, about(options.corpus)) if options.plan else ""
+    except (EarshotError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return USAGE
     if options.plan:
-        print(plan.show(steps, about(options.corpus)))
+        print(shown)
         return 0
     stale = [step for step in steps if step.state == plan.STALE]
     if stale:
@@ -67,22 +71,27 @@ def configure(options: Options) -> None:
     for name, value in options.machine.items():
         machine.override(name, value)
     config = luigi.configuration.get_config()
-    if any(word.partition("=")[0] == "--scheduler-host" for word in options.luigi):
-        config.set("core", "local_scheduler", "false")  # in a config file, true silently wins over --scheduler-host
+    if any(word.partition("=")[0] in ("--scheduler-host", "--scheduler-url") for word in options.luigi):
+        config.set("core", "local_scheduler", "false")  # in a config file, true silently wins over these flags
+        config.set("worker", "keep_alive", "true")  # a machine with nothing to do waits for the others
     config.set("core", "no_configure_logging", "true")
     config.set("core", "no_lock", "true")  # Luigi's lock is per command line; ours is per folder
 
 
 def benchmark(options: Options) -> "RunBenchmark":
     """The task that was asked for. Raises EarshotError or ValueError where names or settings are wrong."""
+    from tasks import machine
     from tasks import settings as setting_tools
     from tasks.artifact import stages_to_rebuild
     from tasks.benchmark import RunBenchmark
+    from tasks.corpus import PrepareClips
     from tasks.errors import EarshotError, unknown
     from tasks.parameters import check_plugin, model_name
 
     stages_to_rebuild()  # raises where --stale is wrong
-    check_flags(options.luigi)
+    check_luigis_flags(options.luigi)
+    if machine.setting("device") == "cuda" and not machine.gpus():
+        raise EarshotError("--device cuda: no GPU is visible here; leave it out, or say --device cpu")
     for model in options.models:
         check_plugin("generators", model)
     assignments = options.assignments
@@ -93,8 +102,9 @@ def benchmark(options: Options) -> "RunBenchmark":
     for name, _ in settings:
         if (space := name.partition(".")[0]) not in spaces:
             raise EarshotError(unknown("space of settings", space, spaces))
-    if options.count < 0:
+    if options.count < 0 or options.count == 1:
         raise EarshotError(f"--count {options.count}: a row has at least 2 samples")
+    PrepareClips(corpus=options.corpus, settings=setting_tools.in_space(settings, "corpus")).check_corpus()
     return RunBenchmark(
         corpus=options.corpus,
         settings=settings,
@@ -111,22 +121,37 @@ def folder_name(source: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).name).strip("-") or "recordings"
 
 
-def check_flags(words: list[str]) -> None:
-    """Raise EarshotError for a flag that is neither ours nor Luigi's."""
+def check_luigis_flags(words: list[str]) -> None:
+    """Raise EarshotError for a flag that is neither ours nor Luigi's, a value that it cannot read, or a stray word."""
+    import luigi
     from luigi.task_register import Register
 
     from tasks.errors import EarshotError
 
     known = {
-        "--" + (name if bare else f"{task}-{name}").replace("_", "-")
-        for task, bare, name, _ in Register.get_all_params()
+        "--" + (name if bare else f"{task}-{name}").replace("_", "-"): parameter
+        for task, bare, name, parameter in Register.get_all_params()
     }
-    for word in words:
-        flag = word.partition("=")[0]
-        if flag.startswith("--") and flag not in known:
+    rest = list(words)
+    while rest:
+        flag, equals, value = rest.pop(0).partition("=")
+        if flag not in known:
             raise EarshotError(
                 f"no such flag: {flag}. --help lists ours; Luigi's own work as well, --workers above all"
             )
+        parameter = known[flag]
+        switch = (
+            isinstance(parameter, luigi.BoolParameter) and parameter.parsing == luigi.BoolParameter.IMPLICIT_PARSING
+        )
+        if not equals and not switch:
+            if not rest:
+                raise EarshotError(f"{flag} needs a value")
+            value = rest.pop(0)
+        try:
+            if value:
+                parameter.parse(value)
+        except (ValueError, luigi.parameter.ParameterException) as error:
+            raise EarshotError(f"{flag} {value}: {error}") from None
 
 
 def work(task: "RunBenchmark", options: Options) -> int:
@@ -149,7 +174,7 @@ def work(task: "RunBenchmark", options: Options) -> int:
         status = ALREADY_RUNNING
     if status and kinds and set(kinds) == {"StaleArtifact"}:
         status = STALE
-    if status:
+    if status not in (0, STALE):
         print("Not finished. What was finished is kept; the same command goes on from here.", file=sys.stderr)
     return status
 
@@ -157,6 +182,7 @@ def work(task: "RunBenchmark", options: Options) -> int:
 def summary(task: "RunBenchmark") -> str:
     """The leaderboard, and where to look next."""
     comparison = task.requires()
+    comparison.clean_up()  # the leaderboard of another classifier may have been the newest
     place = comparison.folder.parent.parent
     table = (comparison.folder / "leaderboard.txt").read_text(encoding="utf-8")
     shown = os.path.relpath(place) if not os.path.relpath(place).startswith("..") else str(place)
@@ -184,10 +210,11 @@ class _Handler(logging.Handler):
         kind, message = plain_words(record)
         if kind in ("AlreadyRunning", "StageFailed"):
             return  # the console has said it
-        if message:
-            print(message, file=sys.stderr)
-        elif record.exc_info or record.levelno >= logging.ERROR:
-            print(self.format(record), file=sys.stderr)
+        with contextlib.suppress(OSError):  # nobody reads any more
+            if message:
+                print(message, file=sys.stderr)
+            elif record.exc_info or record.levelno >= logging.ERROR:
+                print(self.format(record), file=sys.stderr)
 
 
 def _hear_luigi() -> None:

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 EPILOG = """\
-Luigi's own flags work as well, --workers and --scheduler-host above all.
+Luigi's own flags work as well, --scheduler-host above all.
 Exit status: 0 done; 2 wrong usage; 3 a finished folder is stale; 10 another run is building the same folder;
-30 a stage failed; 35 the plan failed; 130 and 143 interrupted. The same command goes on where a run stopped.
+30 a stage failed; 20, 25, 35 and 40 Luigi could not run a stage; 130 and 143 interrupted; 141 the reader of
+the output is gone. After all but 2 and 3 the
+same command goes on where the run stopped.
 """
 
 
@@ -45,12 +47,13 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
     add("--count", type=int, default=0, metavar="N", help="samples in a row (32 at smoke, 512 at small)")
     add("--set", action="append", default=[], metavar="SPACE.FIELD=VALUE", dest="assignments", help="wavenet.layers=20, "
         "classifier.steps=500, sampling.temperature=0.9, corpus.sample_rate=8000; may be repeated")  # fmt: skip
-    add("--source", metavar="PATH", help="a local archive or folder in place of the download")
+    add("--source", type=_path, metavar="PATH", help="a local archive or folder in place of the download")
     add("--stale", metavar="HOW", help="refuse (the default) or rebuild=STAGE,... for folders made from something else")
-    add("--workdir", metavar="DIR", help="where everything goes (_workdir in the repository)")
+    add("--workdir", type=_path, metavar="DIR", help="where everything goes (_workdir in the repository)")
     add("--device", choices=["auto", "cpu", "cuda"], help="auto uses a GPU where there is one")
     add("--max-steps", type=_positive(int), metavar="N", help="train the generators for at most N steps")
     add("--max-hours", type=_positive(float), metavar="H", help="train each generator for at most H hours")
+    add("--workers", type=_positive(int), metavar="N", help="how many stages run at the same time (1)")
     add("--plan", action="store_true", help="show what is done and what would run; run nothing")
     given, luigi = parser.parse_known_args(words)
     models = [name for name in given.models.split(",") if name]
@@ -60,14 +63,15 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
         seeds = [int(seed) for text in given.seed or ["0"] for seed in text.split(",") if seed]
     except ValueError:
         parser.error(f"--seed takes whole numbers, not {','.join(given.seed)}")
+    if not seeds or min(seeds) < 0:
+        parser.error("--seed takes one or more numbers from 0 on")
     limits = {"max_steps": given.max_steps, "max_hours": given.max_hours}
     names = [model.rpartition(":")[2] for model in models]
     limited = [f"{name}.{field}={value}" for field, value in limits.items() if value is not None for name in names]
-    machine = {name: getattr(given, name) for name in ("source", "stale", "device") if getattr(given, name) is not None}
-    if given.workdir is not None:
-        machine["workdir"] = _absolute(given.workdir)
-    if given.source is not None:
-        machine["source"] = _absolute(given.source)
+    flags = ("source", "stale", "workdir", "device")
+    machine = {name: getattr(given, name) for name in flags if getattr(given, name) is not None}
+    if given.workers is not None:
+        luigi += ["--workers", str(given.workers)]
     size = given.preset.partition("-")[0]  # of `paper-unet`, the classifier's `paper`
     classifier = given.classifier or (size if size in ("smoke", "small", "paper") else "small")
     return Options(
@@ -76,8 +80,10 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
     )  # fmt: skip
 
 
-def _absolute(path: str) -> str:
-    return os.path.abspath(os.path.expanduser(path))
+def _path(text: str) -> str:
+    if not text:  # a script's variable that was never set: it does not mean the current folder
+        raise argparse.ArgumentTypeError("it is empty")
+    return os.path.abspath(os.path.expanduser(text))
 
 
 def _positive(kind: Callable[[str], float]) -> Callable[[str], float]:

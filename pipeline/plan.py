@@ -1,6 +1,8 @@
 """What a run would do: every artifact of a task, in the order of the DAG, with its state. Runs and writes nothing."""
 
+import itertools
 import shutil
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -10,6 +12,7 @@ import luigi
 from tasks import console, folders, machine
 from tasks.artifact import ArtifactTask, one_look
 from tasks.errors import StaleArtifact
+from tasks.generator import DrawShard
 
 DONE, RESUMES, TO_DO, REBUILD, STALE = "done", "continues", "to do", "rebuilds", "STALE"
 WAITS = "waits"  # for a stale input
@@ -60,29 +63,43 @@ def _step(task: ArtifactTask) -> Step:
 
 def show(found: list[Step], about: str) -> str:
     """The plan as a person reads it: state, folder, how long it took before, what it needs on disk."""
-    lines = [about, ""]
-    seconds, unknown, size = 0.0, 0, 0
-    for task, state, _ in found:
-        known = console.known_seconds(task)
-        estimate = ""
-        if state not in (DONE, STALE, WAITS):
-            estimate = f"about {console.spell_seconds(known)}" if known is not None else "time not known yet"
-            seconds, unknown = seconds + (known or 0.0), unknown + (known is None)
-            size += task.expected_bytes()
-        lines.append(f"  {state:<10} {task.place()!s:<64} {estimate}".rstrip())
-    waiting = sum(step.state not in (DONE, STALE, WAITS) for step in found)
-    lines += ["", f"{sum(step.state == DONE for step in found)} done, {waiting} to run."]
+    waiting = [step for step in found if step.state in (RESUMES, TO_DO, REBUILD)]
+    lines = [about, "", *_lines(found), "", _count(found)]
     if waiting:
-        known_part = (
-            f"About {console.spell_seconds(seconds)} of work is known" if seconds else "No stage's time is known"
-        )
-        lines.append(
-            f"{known_part}; {unknown} stages have not run on this machine yet." if unknown else f"{known_part}."
-        )
+        known = [seconds for step in waiting if (seconds := console.known_seconds(step.task)) is not None]
+        spelled = f"About {console.spell_seconds(sum(known))} of work is known" if known else "No stage's time is known"
+        unknown = len(waiting) - len(known)
+        lines.append(f"{spelled}; {unknown} stages have not run in this workdir yet." if unknown else f"{spelled}.")
+        size = sum(step.task.expected_bytes() for step in waiting)
         free = shutil.disk_usage(_existing(machine.workdir())).free
         lines.append(f"Disk: at least {console.spell_bytes(size)} needed, {console.spell_bytes(free)} free.")
     lines += [f"\n{step.explanation}" for step in found if step.state == STALE]
     return "\n".join(lines)
+
+
+def _lines(found: list[Step]) -> Iterator[str]:
+    """A line per artifact, but one for all shards of a draw that are in the same state."""
+    for (place, state), group in itertools.groupby(found, lambda step: (_shown_place(step.task), step.state)):
+        tasks = [step.task for step in group]
+        known = [console.known_seconds(task) for task in tasks]
+        estimate = ""
+        if state in (RESUMES, TO_DO, REBUILD):
+            complete = [seconds for seconds in known if seconds is not None]
+            whole = len(complete) == len(known)
+            estimate = f"about {console.spell_seconds(sum(complete))}" if whole else "time not known yet"
+        number = f" ({len(tasks)})" if len(tasks) > 1 else ""
+        yield f"  {state:<10} {place + number:<64} {estimate}".rstrip()
+
+
+def _shown_place(task: ArtifactTask) -> str:
+    return f"{task.place().parent}/" if isinstance(task, DrawShard) else str(task.place())
+
+
+def _count(found: list[Step]) -> str:
+    """`9 done, 1 stale, 2 waiting for it, 3 to run.`"""
+    number = Counter(step.state for step in found)
+    stale = f", {number[STALE]} stale, {number[WAITS]} waiting for it" if number[STALE] else ""
+    return f"{number[DONE]} done{stale}, {number[RESUMES] + number[TO_DO] + number[REBUILD]} to run."
 
 
 def _existing(path: Path) -> Path:

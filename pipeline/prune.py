@@ -1,7 +1,8 @@
 """`python -m pipeline.prune`: list what a workdir could do without; with `--yes`, remove it."""
 
 import argparse
-import sys
+
+from pipeline import streams
 
 
 def main(words: list[str] | None = None) -> int:
@@ -22,4 +23,4 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave(main)

@@ -1,7 +1,8 @@
 """`python -m pipeline.status`: what lies in the workdir, what runs, what died and why, what no longer matches."""
 
 import argparse
-import sys
+
+from pipeline import streams
 
 
 def main(words: list[str] | None = None) -> int:
@@ -20,4 +21,4 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave(main)

@@ -3,6 +3,8 @@
 import argparse
 import sys
 
+from pipeline import streams
+
 
 def main(words: list[str] | None = None) -> int:
     """Returns 0 if all is well, 1 if anything is (or, with --repair, was) wrong, 2 for paths that are not there."""
@@ -28,4 +30,4 @@ def main(words: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    streams.leave(main)

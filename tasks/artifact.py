@@ -21,9 +21,20 @@ from tasks.errors import EarshotError, StaleArtifact, unknown
 
 Progress = Callable[[int, int, str], None]  # (done, total, what can be said about it)
 
-STAGES = (
-    "download", "clips", "classifier", "features", "reference", "train", "likelihood", "samples", "evaluation", "report",
-)  # fmt: skip
+# The stages, and those that can become stale when one is made again.
+FOLLOWING = {
+    "download": ("clips", "classifier", "features", "reference", "train", "likelihood", "samples", "evaluation"),
+    "clips": ("classifier", "features", "reference", "train", "likelihood", "samples", "evaluation"),
+    "classifier": ("features", "reference", "evaluation"),
+    "features": ("reference", "evaluation"),
+    "reference": ("evaluation",),
+    "train": ("likelihood", "samples", "features", "evaluation"),
+    "likelihood": ("evaluation",),
+    "samples": ("features", "evaluation"),
+    "evaluation": (),
+    "report": (),
+}
+STAGES = tuple(FOLLOWING)
 
 logging.getLogger("luigi-interface").addFilter(console.WithoutOurTracebacks())
 
@@ -174,12 +185,16 @@ class ArtifactTask(luigi.Task):
         return differences(folders.read_json(self.folder / folders.CONFIG), self.identity())
 
     def explain_stale(self, found: list[Difference]) -> str:
+        """What differs, and the ways on."""
         lines = "\n".join(f"    {difference}" for difference in found[:8])
+        asked_for = any(difference.field.startswith(("parameters.", "settings.")) for difference in found)
+        path = ", or give the change a path of its own (another preset or --set)" if asked_for else ""
+        following = ",".join([self.stage, *FOLLOWING[self.stage]])
         return (
-            f"{self.place()} is finished, but was made from something else than what is asked for now:\n{lines}\n"
-            f"  It is kept as it is. To go on: --stale rebuild={self.stage} (with the luigi command: --machine-stale; "
-            f"the old folder moves to {folders.SUPERSEDED}/), or ask for what it was made from, or give the change "
-            "a path of its own (another preset or --set)."
+            f"{self.place()} is finished, but was made from something else than what is there now:\n{lines}\n"
+            f"  It is kept as it is. To go on: --stale rebuild={self.stage}, or with all that may follow from it, "
+            f"--stale rebuild={following} (with the luigi command: --machine-stale). Old folders move to "
+            f"{folders.SUPERSEDED}/. Or go back to what it was made from{path}."
         )
 
 

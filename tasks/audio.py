@@ -7,6 +7,7 @@ Everything that is wrong with one file is an `AudioError`, whose message is the 
 from __future__ import annotations
 
 import math
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,12 +58,31 @@ def read(path: Path, start: int = 0, frames: int | None = None, limit_seconds: f
             waveform = file.read(wanted, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"unreadable: {error.error_string}") from error
+    if lost := _lost_bytes(path):
+        raise AudioError(f"cut short: {lost} bytes that its header announces are not there")
     if len(waveform) < wanted:
         raise AudioError(f"cut short: {start + len(waveform)} of {start + wanted} frames could be decoded")
     broken = int(np.count_nonzero(~np.isfinite(waveform)))
     if broken:
         raise AudioError(f"{broken} values are NaN or infinite")
     return Audio(waveform, rate, total)
+
+
+def _lost_bytes(path: Path) -> int:
+    """How much of a wav lies beyond its end, by its header: libsndfile takes what is there without a word.
+
+    0 for other formats, and where the header was written before the length was known (0, or about the most it can say).
+    """
+    with open(path, "rb") as file:
+        size, head = os.fstat(file.fileno()).st_size, file.read(12)
+        if head[:4] != b"RIFF" or head[8:] != b"WAVE":
+            return 0
+        while len(head := file.read(8)) == 8:
+            length = int.from_bytes(head[4:], "little")
+            if head[:4] == b"data":
+                return max(0, file.tell() + length - size) if length < 0x7F000000 else 0
+            file.seek(length + length % 2, os.SEEK_CUR)
+    return 0
 
 
 def mono(waveform: np.ndarray, most: int = 2) -> np.ndarray:

@@ -50,7 +50,7 @@ def failed(name: str, error: EarshotError) -> None:
 def note(error: EarshotError) -> None:
     """Note an error's kind for the front door's exit status: Luigi's workers are other processes."""
     if path := os.environ.get("EARSHOT_FAILURES"):
-        with open(path, "a") as file:
+        with contextlib.suppress(OSError), open(path, "a") as file:  # at worst, the exit status tells less
             file.write(f"{type(error).__name__}\n")
 
 
@@ -75,8 +75,11 @@ def spell_bytes(count: float) -> str:
 def remember_seconds(task: "ArtifactTask", seconds: float) -> None:
     """Keep how long a stage took, for the next plan's estimate."""
     path = machine.workdir() / ".cache" / "seconds" / f"{_effort_key(task)}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    folders.write_json(path, {"task": task.task_family, "artifact": str(task.place()), "seconds": round(seconds, 1)})
+    with contextlib.suppress(OSError):  # the disk is full to the last byte: the artifact is finished all the same
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folders.write_json(
+            path, {"task": task.task_family, "artifact": str(task.place()), "seconds": round(seconds, 1)}
+        )
 
 
 def known_seconds(task: "ArtifactTask") -> float | None:

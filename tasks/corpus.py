@@ -38,6 +38,10 @@ class CorpusTask(ArtifactTask):
         """The corpus's `Config`; raises ValueError for settings that make no sense."""
         return corpora.find(self.corpus).config(**self.corpus_settings())
 
+    def check_corpus(self) -> None:
+        """Raise ValueError for settings, or a local source, of which no clips can come."""
+        corpora.find(self.corpus).cls().check(self.corpus_config(), _source())
+
     def corpus_place(self, fields: Iterable[str] | None = None) -> Path:
         """The corpus's folder. fields: the settings that may show in its name; all of them unless given."""
         defaults, resolved = setting_tools.corpus_settings(self.corpus, self.settings)

@@ -5,6 +5,7 @@ once, in a process of its own (`python -m models.describe`, `python -m evaluatio
 `_workdir/.cache/` under the sha256 of the files that decide it.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -59,6 +60,9 @@ def _ask(module: str, spec: str, sources: tuple[Path, ...]) -> Any:
         if answer.returncode != 0:
             reason = answer.stderr.strip().splitlines() or ["no reason given"]
             raise EarshotError(f"cannot read what {spec} says of itself: {reason[-1]}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        folders.write_json(path, json.loads(answer.stdout))
+        told = json.loads(answer.stdout)
+        with contextlib.suppress(OSError):  # a workdir that cannot be written to can still be planned for
+            path.parent.mkdir(parents=True, exist_ok=True)
+            folders.write_json(path, told)
+        return told
     return folders.read_json(path)

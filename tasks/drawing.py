@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import machine
+from tasks import folders, machine
 from tasks.artifact import Progress
 from tasks.training import clip_format, device
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LIKELIHOOD_BATCH = 16
 SAMPLES, TABLE, WAVS = "samples.npy", "samples.csv", "wavs"
+RECORD = "drawing.json"  # which shard was drawn where, and how long it took: as provenance.json, not of the digest
 
 
 def draw(
@@ -80,6 +81,19 @@ def merge(earlier: Path | None, shards: Sequence[Path], count: int, out: Path, p
         "root_mean_square": float(np.sqrt(np.mean(np.square(sound)))),
         "peak": float(np.abs(sound).max()),
     }
+
+
+def record_shards(earlier: Path | None, shards: Sequence[Path], count: int, out: Path) -> None:
+    """Keep of the shards' provenance what is worth knowing once they are gone, and of an earlier draw's what was taken."""
+    drawn: list[dict[str, Any]] = []
+    if earlier is not None and (earlier / RECORD).exists():
+        drawn += [entry for entry in folders.read_json(earlier / RECORD)["shards"] if entry["start"] < count]
+    for shard in shards:
+        span, made = folders.read_json(shard / folders.METRICS), folders.read_json(shard / folders.PROVENANCE)
+        about = {name: made.get(name) for name in ("seconds", "host", "device", "threads")}
+        drawn.append({"start": span["start"], "stop": span["stop"], **about})
+    seconds = round(sum(entry["seconds"] for entry in drawn), 3)
+    folders.write_json(out / RECORD, {"shards": drawn, "seconds_in_all": seconds})
 
 
 def import_samples(path: Path, samples_rate: int, config: Any, out: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What can go wrong that is not a bug: errors whose message is all that a person needs to read."""
 
 import difflib
+import errno
 from collections.abc import Iterable
 
 
@@ -22,6 +23,14 @@ class StaleArtifact(EarshotError):
 
 class StageFailed(EarshotError):
     """The process that built a folder died; its `.partial/log.txt` tells why."""
+
+
+def in_words(error: Exception) -> str:
+    """What the person is told: an expected error by its message alone, anything else with the name of its kind."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"the disk is full ({error}): make room, and the same command goes on from here"
+    text = str(error) or "no message"
+    return text if isinstance(error, EarshotError | ValueError) else f"{type(error).__name__}: {text}"
 
 
 def unknown(what: str, value: str, choices: Iterable[str], hint: str = "") -> str:

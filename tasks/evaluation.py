@@ -1,7 +1,7 @@
 """From samples to numbers to a leaderboard: CacheSampleFeatures, EvaluateSamples, EvaluateControls, CompareGenerators."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from tasks.corpus import PrepareClips
 from tasks.errors import EarshotError, unknown
 from tasks.generator import DrawSamples, ImportSamples, MeasureLikelihood
 from tasks.parameters import ModelParameter, model_name
+from tasks.rows import broken
 from tasks.settings import Settings
 
 DEFAULT_COUNTS = {"smoke": 32, "small": 512}
@@ -161,7 +162,7 @@ class CompareGenerators(ClassifierTask):
     itself when a row appears or changes.
     """
 
-    VERSION = 1
+    VERSION = 2
     stage = "report"
     derived = True
     unhashed = ("report/",)  # the page shows how long each stage took
@@ -204,21 +205,28 @@ class CompareGenerators(ClassifierTask):
         foreign = {f"sampling.{field}" for fields in known.values() for field in fields if field not in known[model]}
         return tuple((name, value) for name, value in self.settings if name not in foreign)
 
-    def rows(self) -> Iterator[Path]:
-        """The finished evaluations that share our clips, classifier and code, requested now or not."""
+    def rows(self) -> tuple[list[Path], dict[str, str]]:
+        """The finished evaluations that share our clips, classifier and code, requested now or not.
+
+        And those that do not any more, by their path below the corpus's folder, with the reason.
+        """
         corpus, reference = machine.workdir() / self.corpus_place(), self.upstream(PrepareReference)
+        whole: list[Path] = []
+        left_out: dict[str, str] = {}
+        known: dict[Path, str] = {}
         pattern = f"4-evaluation-{self.classifier_name()}"
         for folder in sorted([*corpus.glob(f"*/*/draw-*/{pattern}"), *corpus.glob(f"*/*/{pattern}")]):
             if not (folder / folders.MANIFEST).exists():
                 continue
-            config = folders.read_json(folder / folders.CONFIG)
-            ours = {
-                EvaluateSamples.__name__: EvaluateSamples.VERSION,
-                EvaluateControls.__name__: EvaluateControls.VERSION,
-            }
-            judged_alike = config["inputs"]["reference"]["digest"] == folders.digest_of(reference.folder)
-            if judged_alike and config["version"] == ours[config["task"]]:
-                yield folder
+            reason = broken(folder, known)
+            if not reason:
+                judge = folders.read_json(folder / folders.CONFIG)["inputs"]["reference"]["digest"]
+                reason = "" if judge == folders.digest_of(reference.folder) else "judged against other real clips"
+            if reason:
+                left_out[folder.relative_to(corpus).as_posix()] = reason
+            else:
+                whole.append(folder)
+        return whole, left_out
 
     def identity_inputs(self) -> Mapping[str, ArtifactTask]:
         return {name: task for name, task in self.inputs().items() if name in ("clips", "classifier", "reference")}
@@ -226,7 +234,9 @@ class CompareGenerators(ClassifierTask):
     def identity(self) -> dict[str, Any]:
         identity = super().identity()
         corpus = machine.workdir() / self.corpus_place()
-        identity["rows"] = {folder.relative_to(corpus).as_posix(): folders.digest_of(folder) for folder in self.rows()}
+        whole, left_out = self.rows()
+        identity["rows"] = {folder.relative_to(corpus).as_posix(): folders.digest_of(folder) for folder in whole}
+        identity["left_out"] = left_out
         return identity
 
     def differences(self) -> list[Difference]:
@@ -238,15 +248,17 @@ class CompareGenerators(ClassifierTask):
 
         corpus = machine.workdir() / self.corpus_place()
         inputs = {name: task.folder for name, task in self.inputs().items()}
-        return reporting.compare(self.corpus, corpus, list(self.rows()), inputs, out, progress)
+        return reporting.compare(self.corpus, corpus, *self.rows(), inputs, out, progress)
 
     def clean_up(self) -> None:
-        """Let `<corpus>/leaderboard.md` and the others lead to the newest leaderboard."""
+        """Let `<corpus>/leaderboard.md` and the others lead to this leaderboard."""
         for name in self.LINKS:
-            link = self.folder.parent.parent / name
-            temporary = link.with_name(f".{name}.{os.getpid()}.tmp")
-            temporary.symlink_to(Path(*self.folder.parts[-2:]) / name)
-            os.replace(temporary, link)
+            link, target = self.folder.parent.parent / name, str(Path(*self.folder.parts[-2:]) / name)
+            if not (link.is_symlink() and os.readlink(link) == target):
+                temporary = link.with_name(f".{name}.{os.getpid()}.tmp")
+                temporary.symlink_to(target)
+                os.replace(temporary, link)
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
-        return f"{metrics['rows']} rows"
+        left_out = "; ".join(f"{path} ({reason})" for path, reason in metrics["left_out"].items())
+        return f"{metrics['rows']} rows" + (f"; left out: {left_out}" if left_out else "")

@@ -49,16 +49,20 @@ def canonical(value: Any) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Write `value` in one step: a reader, or a crash, never sees half of it."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1, ensure_ascii=False, allow_nan=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)  # half a file on a full disk is in the way
+        raise
 
 
 def read_json(path: Path) -> Any:
-    """The JSON in `path`, parsed once per version of the file."""
+    """The JSON in `path`, parsed once per version of the file. Raises ValueError that names it where it is damaged."""
     status = path.stat()
     return _read_json(str(path), status.st_mtime_ns, status.st_ino, status.st_size)
 
@@ -66,12 +70,29 @@ def read_json(path: Path) -> Any:
 @functools.lru_cache(maxsize=4096)
 def _read_json(path: str, *version: int) -> Any:
     with open(path, encoding="utf-8") as file:
-        return json.load(file)
+        try:
+            return json.load(file)
+        except ValueError as error:
+            raise ValueError(f"{path} is damaged ({error}); see python -m pipeline.verify") from error
 
 
 def digest_of(folder: Path) -> str:
     """The digest of a finished artifact: a hash of its identity and its payload, and of nothing else."""
     return read_json(folder / MANIFEST)["digest"]
+
+
+def shortfall(folder: Path) -> str:
+    """Of the files that count in a finished artifact's digest, the first that is gone or has another size; "" for none."""
+    for name, entry in read_json(folder / MANIFEST)["files"].items():
+        if not entry.get("in_digest", True):
+            continue
+        try:
+            size = (folder / name).stat().st_size
+        except FileNotFoundError:
+            return f"{name} is missing"
+        if size != entry["size"]:
+            return f"{name} has {size} bytes instead of {entry['size']}"
+    return ""
 
 
 def sha256(path: Path) -> str:

@@ -12,7 +12,7 @@ from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Progress
 from tasks.corpus import CorpusTask, PrepareClips
 from tasks.errors import EarshotError
-from tasks.parameters import ModelParameter, model_name, preset_settings
+from tasks.parameters import ModelParameter, check_name, model_name, preset_settings
 
 SHARD = 128  # samples in a shard: what one process draws before it can be interrupted without loss
 
@@ -166,6 +166,7 @@ class DrawSamples(DrawTask):
 
     VERSION = 1
     stage = "samples"
+    unhashed = ("drawing.json",)  # where its shards were drawn, and how long that took
     count = luigi.IntParameter(default=512, description="how many samples")
 
     def place(self) -> Path:
@@ -200,6 +201,7 @@ class DrawSamples(DrawTask):
 
         earlier, _ = self.covered()
         shards = [task.folder for task in self.shards()]
+        drawing.record_shards(earlier, shards, self.count, out)
         return drawing.merge(earlier, shards, self.count, out, progress)
 
     def clean_up(self) -> None:
@@ -221,6 +223,7 @@ class ImportSamples(CorpusTask):
     samples_rate = luigi.IntParameter(default=0, description="sample rate of a .npy, in Hz")
 
     def place(self) -> Path:
+        check_name("--name", self.name)
         return self.corpus_place() / "imported" / self.name / "2-samples"
 
     def resolved(self) -> Mapping[str, Any]:

@@ -99,7 +99,7 @@ Source = tuple[str, "np.ndarray | Path", int]
 def _sources(path: Path, samples_rate: int | None) -> tuple[Iterator[Source], int]:
     """The samples one by one, and how many there are."""
     if path.suffix == ".npy" and path.is_file():
-        if not samples_rate:
+        if not samples_rate or samples_rate < 0:
             raise ValueError(f"{path} does not say its sample rate: give --samples-rate, e.g. --samples-rate 16000")
         rows = _rows(path)
         return ((f"row {row}", _as_float(rows[row]), samples_rate) for row in range(len(rows))), len(rows)

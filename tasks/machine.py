@@ -1,6 +1,7 @@
 """Where and how fast, never what: settings of the machine, from luigi.cfg's section [machine] or the front doors' flags.
 
-Nothing here is part of an artifact's identity.
+Nothing here is part of an artifact's identity. One setting can be seen in the last digits all the same: a training on
+another number of threads adds its sums in another order. So the number is fixed, and recorded in `provenance.json`.
 """
 
 import functools
@@ -21,7 +22,7 @@ class machine(luigi.Config):  # noqa: N801  (the name is the section in luigi.cf
     device = luigi.ChoiceParameter(
         default="auto", choices=["auto", "cpu", "cuda"], description="auto: a GPU where there is one"
     )
-    threads = luigi.IntParameter(default=0, description="CPU threads of one stage; 0: the cores shared by the workers")
+    threads = luigi.IntParameter(default=1, description="CPU threads of one stage")
     sampling_batch = luigi.IntParameter(default=0, description="samples drawn at once; 0: a whole shard")
     source = luigi.Parameter(default="", description="a local archive or folder in place of a corpus's download")
     stale = luigi.Parameter(default="refuse", description="refuse, or rebuild=STAGE,...")
@@ -55,8 +56,8 @@ def cores() -> int:
 
 
 def threads() -> int:
-    """CPU threads for one stage: as set, or the cores divided by the workers that share them."""
-    return int(setting("threads")) or max(1, cores() // max(1, luigi.interface.core().workers))
+    """CPU threads of one stage, the same for any number of workers: float sums round differently for each count."""
+    return max(1, int(setting("threads")))
 
 
 def gpus() -> list[str]:

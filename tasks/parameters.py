@@ -3,6 +3,7 @@
 A parameter is checked when a task is made, so that a wrong name fails before anything runs.
 """
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -57,6 +58,15 @@ class ModelParameter(luigi.Parameter[str]):
         check_plugin("generators", value)
         file, colon, cls = value.rpartition(":")
         return f"{Path(file).resolve()}:{cls}" if colon else value
+
+
+def check_name(what: str, value: str) -> None:
+    """Raise EarshotError unless `value` can be the name of one visible folder."""
+    if not re.fullmatch(r"\w[\w .+-]*", value) or value.endswith(".partial"):
+        raise EarshotError(
+            f"{what} {value!r} cannot name a folder: write letters, digits, spaces and . _ + -, beginning with a letter "
+            "or digit and not ending in .partial"
+        )
 
 
 def check_plugin(kind: str, value: str) -> None:

@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import resource
+import shlex
 import subprocess
 import sys
 import time
@@ -15,11 +16,13 @@ from tasks import machine
 
 LIBRARIES = ("luigi", "torch", "torchaudio", "lightning-fabric", "numpy", "scipy", "scikit-learn", "soundfile", "soxr")
 
+LONGEST_COMMAND = 500
 
-def record(started: float) -> dict[str, Any]:
+
+def record(started: float, command: str = "") -> dict[str, Any]:
     """Who made the artifact that is being finished, where, with what and in what time.
 
-    started: when this attempt began, in seconds since the epoch
+    started: when this attempt began, in seconds since the epoch; command: what the person typed
     """
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     ended = time.time()
@@ -32,13 +35,20 @@ def record(started: float) -> dict[str, Any]:
         "processor": _processor(),
         "device": _device(),
         "threads": machine.threads(),
-        "command": sys.argv[0],
+        "command": command,
         "started": _spell(started),
         "ended": _spell(ended),
         "seconds": round(ended - started, 3),
         "processor_seconds": round(sum(u.ru_utime + u.ru_stime for u in usage), 3),
         "peak_memory_bytes": max(u.ru_maxrss for u in usage) * 1024,
     }
+
+
+def command() -> str:
+    """The command that this process was started by, without where the interpreter lies; a very long one is cut."""
+    program, *words = sys.orig_argv
+    text = shlex.join([Path(program).name, *words])
+    return text if len(text) <= LONGEST_COMMAND else f"{text[: LONGEST_COMMAND - 1]}…"
 
 
 def git_state() -> dict[str, Any]:

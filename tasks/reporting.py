@@ -2,15 +2,19 @@
 
 import csv
 import json
+import os
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tasks import corpora, descriptions, drawing, folders, listening, machine
 from tasks.artifact import Progress
-from tasks.rows import chain, rows
+from tasks.parameters import SettingsParameter
+from tasks.rows import chain, rows, training
+from tasks.settings import Settings
 
-CLIPS_PER_ROW = 10
+CLIPS_PER_ROW, CLIPS_OF_NOISE = 10, 3
 NOTES = (
     "Numbers of published papers are not shown beside these: their features come from another classifier, trained on "
     "another corpus, and distances between features of different classifiers cannot be compared.",
@@ -18,11 +22,18 @@ NOTES = (
 
 
 def compare(
-    corpus: str, place: Path, evaluations: Sequence[Path], inputs: Mapping[str, Path], out: Path, progress: Progress
+    corpus: str,
+    place: Path,
+    evaluations: Sequence[Path],
+    left_out: Mapping[str, str],
+    inputs: Mapping[str, Path],
+    out: Path,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Write `leaderboard.md`, `.csv`, `.json` and `report/index.html`.
 
-    place: the corpus's folder; evaluations: the finished rows; inputs: the folders clips and classifier
+    place: the corpus's folder; evaluations: the finished rows; left_out: those that are not shown, and why;
+    inputs: the folders clips and classifier
     """
     from evaluation.leaderboard import format_table, write_leaderboard
     from evaluation.report import ReportData, write_report
@@ -31,7 +42,8 @@ def compare(
     progress(0, 1, "leaderboard and report")
     table, metrics = merge_seeds(rows(place, evaluations)), descriptions.of_metrics()
     write_leaderboard(table, metrics, out)
-    (out / "leaderboard.txt").write_text(format_table(table, metrics) + "\n", encoding="utf-8")
+    missed = [f"Left out: {path}, since {reason}." for path, reason in left_out.items()]
+    (out / "leaderboard.txt").write_text("\n".join([format_table(table, metrics), *missed, ""]), encoding="utf-8")
     sources = {row["name"]: place / row["runs"][0]["source"] for row in table}
     data = ReportData(
         corpus=_corpus(corpus, inputs["clips"]),
@@ -41,13 +53,13 @@ def compare(
         curves=_curves(place, table),
         audio=_real_audio(inputs["clips"]) | {name: _audio(name, source) for name, source in sources.items()},
         provenance={row["name"]: chain(place, [place / run["source"] for run in row["runs"]]) for row in table},
-        commands={row["name"]: command for row in table if (command := _command(corpus, row))},
+        commands={row["name"]: text for row in table if (text := command(row, place))},
         histograms=_histograms(table, sources, inputs["clips"]),
         environment=_environment(inputs["classifier"]),
-        notes=NOTES,
+        notes=(*NOTES, *missed),
     )
     write_report(data, out / "report")
-    return {"rows": len(table)}
+    return {"rows": len(table), "left_out": dict(left_out)}
 
 
 def _corpus(name: str, clips: Path) -> dict[str, Any]:
@@ -86,7 +98,7 @@ def _curves(place: Path, table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The losses of every training behind the measured rows, and of the classifier."""
     curves = {}
     trainings = {
-        f"{row['title']} seed {run['seed']}": place / row["model"] / f"{row['preset']}-seed{run['seed']}" / "1-train"
+        f"{row['title']} seed {run['seed']}": training(place / run["source"])
         for row in table
         if row["kind"] == "measured"
         for run in row["runs"]
@@ -177,17 +189,44 @@ def _environment(folder: Path) -> dict[str, Any]:
     return {name: record[name] for name in names}
 
 
-def _command(corpus: str, row: Mapping[str, Any]) -> str:
-    """The command that makes a row again."""
-    if row["kind"] == "imported":
-        return (
-            f"luigi --module pipeline.evaluate EvaluateSamples --corpus {corpus} --name {row['model']} --samples PATH"
-        )
-    if row["kind"] != "measured":
+def command(row: Mapping[str, Any], place: Path) -> str:
+    """The command that makes a measured or imported row again, on a machine that has nothing yet; "" for others.
+
+    place: the corpus's folder
+    """
+    if row["kind"] not in ("measured", "imported"):
         return ""
-    preset, *changes = row["preset"].split("+")
-    _, *sampling = row["draw"].split("+")
-    sets = [f"{row['model']}.{change}" for change in changes] + [f"sampling.{change}" for change in sampling]
-    seeds = " ".join(f"--seed {run['seed']}" for run in row["runs"])
-    words = [f"python -m pipeline.{corpus}", f"--models {row['model']}", f"--preset {preset}", seeds]
-    return " ".join([*words, f"--count {row['count']}", *(f"--set {assignment}" for assignment in sets)])
+    requests = [folders.read_json(place / run["source"] / folders.PROVENANCE)["request"] for run in row["runs"]]
+    asked = requests[0]["parameters"]
+    words = _words(requests[0], row["count"], [request["parameters"]["seed"] for request in requests])
+    source = ["--source", "PATH"] if corpora.find(asked["corpus"]).cls.needs_source else []
+    if source and words[0] == "luigi":
+        source = ["--machine-source", "PATH"]
+    return shlex.join([*words, *source])
+
+
+def _words(request: Mapping[str, Any], count: int, seeds: Sequence[str]) -> list[str]:
+    asked: dict[str, str] = request["parameters"]
+    settings: Settings = SettingsParameter().parse(asked["settings"])
+    single = ["luigi", "--module", "pipeline.evaluate"]
+    about = ["--corpus", asked["corpus"]] + (["--settings", asked["settings"]] if settings else [])
+    judge = ["--classifier", asked["classifier"], "--classifier-seed", asked["classifier_seed"]]
+    if asked["name"]:
+        rate = ["--samples-rate", asked["samples_rate"]] if asked["samples_rate"] != "0" else []
+        return [*single, "EvaluateSamples", *about, *judge, "--samples", "PATH", "--name", asked["name"], *rate]
+    if asked["classifier_seed"] != "0":  # the front doors have no flag for it
+        trained = ["--models", json.dumps([_file(asked["model"])]), "--preset", asked["preset"]]
+        drawn = ["--seeds", json.dumps([int(seed) for seed in seeds]), "--count", str(count)]
+        return [*single, "RunBenchmark", *about, *judge, *trained, *drawn]
+    words = ["python", "-m", f"pipeline.{asked['corpus']}", "--models", _file(asked["model"])]
+    words += ["--preset", asked["preset"], "--classifier", asked["classifier"]]
+    words += [word for seed in seeds for word in ("--seed", seed)]
+    words += ["--count", str(count)]
+    return words + [word for name, value in settings for word in ("--set", f"{name}={value}")]
+
+
+def _file(model: str) -> str:
+    """A model from a file below the repository by its path from there."""
+    file, colon, cls = model.rpartition(":")
+    below = colon and Path(file).is_relative_to(machine.REPOSITORY)
+    return f"{os.path.relpath(file, machine.REPOSITORY)}:{cls}" if below else model

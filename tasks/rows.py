@@ -5,7 +5,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks import folders, machine
+import luigi
+
+from tasks import drawing, folders, machine
 
 
 def rows(corpus: Path, evaluations: Sequence[Path]) -> list[dict[str, Any]]:
@@ -32,19 +34,25 @@ def _row(corpus: Path, folder: Path, config: dict[str, Any]) -> dict[str, Any]:
         name = made_by["parameters"]["name"]
         about = {"kind": "imported", "model": name, "preset": None, "draw": None, "seed": None, "parameters": None}
     else:
-        training, draw = samples.parent.parent, samples.parent.name
-        preset, _, seed = training.name.rpartition("-seed")
-        name = f"{training.parent.name}/{preset}" + (f"/{draw[draw.index('+') :]}" if "+" in draw else "")
-        trained = folders.read_json(training / "1-train" / folders.METRICS)
+        draw, asked, train = samples.parent.name, made_by["parameters"], training(folder)
+        variant = train.parent.name.removesuffix(f"-seed{asked['seed']}")  # small+layers=20
+        name = f"{asked['model']}/{variant}" + (f"/{draw[draw.index('+') :]}" if "+" in draw else "")
         about = {
             "kind": "measured",
-            "model": training.parent.name,
-            "preset": preset,
+            "model": asked["model"],
+            "preset": asked["preset"],
             "draw": draw,
-            "seed": int(seed),
-            "parameters": trained["parameters"],
+            "seed": int(asked["seed"]),
+            "parameters": folders.read_json(train / folders.METRICS)["parameters"],
         }
     return _with_run(corpus, folder, name, about, metrics)
+
+
+def training(evaluation: Path) -> Path:
+    """The training behind a measured row's evaluation."""
+    samples = folders.read_json(evaluation / folders.CONFIG)["inputs"]["samples"]["artifact"]
+    config = folders.read_json(machine.workdir() / samples / folders.CONFIG)
+    return machine.workdir() / config["inputs"]["train"]["artifact"]
 
 
 def _controls(corpus: Path, folder: Path) -> Iterator[dict[str, Any]]:
@@ -82,8 +90,52 @@ def _tell_apart(found: list[dict[str, Any]]) -> None:
             row["name"], row["title"] = f"{row['name']}/{size}", f"{row['title']} ({size})"
 
 
+def broken(artifact: Path, known: dict[Path, str] | None = None) -> str:
+    """Why a finished artifact is no longer the last link of a whole chain: the first break, or "" where there is none.
+
+    A chain is whole where every link is there, has the digest that the next one was made from, and was made by the
+    version of its task that today's code has. known: answers so far, for many artifacts with links in common.
+    """
+    known = {} if known is None else known
+    if artifact not in known:
+        try:
+            known[artifact] = _break(artifact, known)
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            known[artifact] = f"{_place(artifact)} cannot be read ({type(error).__name__}); see pipeline.verify"
+    return known[artifact]
+
+
+def _break(artifact: Path, known: dict[Path, str]) -> str:
+    config = folders.read_json(artifact / folders.CONFIG)
+    for entry in config["inputs"].values():
+        link = machine.workdir() / entry["artifact"]
+        if not (link / folders.MANIFEST).exists():
+            return f"{entry['artifact']} is missing"
+        if reason := broken(link, known):
+            return reason
+        if folders.digest_of(link) != entry["digest"]:
+            return f"{entry['artifact']} was made again, with another result, after {_place(artifact)}"
+    try:
+        version = luigi.task_register.Register.get_task_cls(config["task"]).VERSION
+    except luigi.task_register.TaskClassException:
+        return f"{_place(artifact)} was made by {config['task']}, a task that is no more"
+    if config["version"] != version:
+        return f"{_place(artifact)} was made by version {config['version']} of {config['task']}; today's is {version}"
+    return ""
+
+
+def _place(artifact: Path) -> str:
+    return artifact.relative_to(machine.workdir()).as_posix()
+
+
 def chain(corpus: Path, evaluations: Sequence[Path]) -> list[dict[str, Any]]:
-    """The artifacts that these were made from, first to last, themselves included: where a row's numbers come from."""
+    """The artifacts that these were made from, first to last, themselves included: where a row's numbers come from.
+
+    Raises ValueError where the chain is broken.
+    """
+    known: dict[Path, str] = {}
+    if reason := next(filter(None, (broken(folder, known) for folder in evaluations)), ""):
+        raise ValueError(f"{reason}. Run the same command again: rows with a broken chain are left out.")
     ordered: dict[Path, None] = {}
 
     def visit(artifact: Path) -> None:
@@ -103,9 +155,16 @@ def chain(corpus: Path, evaluations: Sequence[Path]) -> list[dict[str, Any]]:
                 "path": Path(os.path.relpath(artifact, corpus)).as_posix(),
                 "digest": folders.digest_of(artifact),
                 "version": config["version"],
-                "seconds": record["seconds"],
+                "seconds": record["seconds"] + _drawing_seconds(artifact),
                 "settings": config["settings"],
                 "commit": record["git"]["commit"],
+                "modified": bool(record["git"]["modified"]),
             }
         )
     return links
+
+
+def _drawing_seconds(artifact: Path) -> float:
+    """What the shards of a draw took, beside merging them; draws made before this was recorded give 0."""
+    record = artifact / drawing.RECORD
+    return folders.read_json(record)["seconds_in_all"] if record.exists() else 0.0

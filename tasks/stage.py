@@ -19,6 +19,7 @@ import luigi
 
 from tasks import folders, machine, provenance
 from tasks.artifact import ArtifactTask, request
+from tasks.errors import in_words
 from tasks.supervisor import PREEMPTED, die_with_parent
 
 STOPPED = "stopped in order; the same command continues from here"  # the log's last line after a SIGTERM
@@ -75,26 +76,26 @@ def main() -> int:
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, stop)
     try:
-        make(task, building, reporter)
+        make(task, building, reporter, order["command"])
     except KeyboardInterrupt:
         stop.heard = True
         print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {STOPPED}")
         return PREEMPTED
     except Exception as error:
-        reporter.send({"error": _message(error)})
+        reporter.send({"error": in_words(error)})
         with contextlib.suppress(OSError):  # the log's disk may be full, which may be the very error
             traceback.print_exc()
         return 1
     return 0
 
 
-def make(task: ArtifactTask, building: Path, reporter: Reporter) -> None:
-    """Build, write down what came out and how, and publish."""
+def make(task: ArtifactTask, building: Path, reporter: Reporter, command: str) -> None:
+    """Build, write down what came out and how, and publish. command: what the person typed"""
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {task.task_family} -> {task.place()} (process {os.getpid()})")
     started = time.time()
     metrics = task.build(building, reporter)
     folders.write_json(building / folders.METRICS, metrics)
-    record = provenance.record(started) | {"request": request(task)}
+    record = provenance.record(started, command) | {"request": request(task)}
     folders.write_json(building / folders.PROVENANCE, record)
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} finished after {record['seconds']:.1f} s")
     sys.stdout.flush()
@@ -103,14 +104,6 @@ def make(task: ArtifactTask, building: Path, reporter: Reporter) -> None:
         os.dup2(nowhere.fileno(), 2)
     replace = None if task.derived else machine.workdir()
     folders.publish(building, task.folder, task.unhashed, replace)
-
-
-def _message(error: Exception) -> str:
-    """What the person is told: an expected error by its message alone, anything else with the name of its kind."""
-    from tasks.errors import EarshotError
-
-    text = str(error) or "no message"
-    return text if isinstance(error, EarshotError | ValueError) else f"{type(error).__name__}: {text}"
 
 
 if __name__ == "__main__":

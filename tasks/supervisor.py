@@ -19,9 +19,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks import console, folders, machine
+from tasks import console, folders, machine, provenance
 from tasks.artifact import ArtifactTask, differences
-from tasks.errors import AlreadyRunning, StageFailed, StaleArtifact
+from tasks.errors import AlreadyRunning, EarshotError, StageFailed, StaleArtifact, in_words
 
 PREEMPTED = 75  # the stage's exit status after a SIGTERM: it stopped in order and can go on (EX_TEMPFAIL)
 PR_SET_PDEATHSIG = 1
@@ -37,20 +37,20 @@ def build(task: ArtifactTask) -> None:
         assert luigi.pid is not None
         die_with_parent(signal.SIGTERM, luigi.pid)
     name, building = str(task.place()), folders.partial(task.folder)
-    building.parent.mkdir(parents=True, exist_ok=True)
     try:
+        building.parent.mkdir(parents=True, exist_ok=True)
         with folders.lock(building, name) as lock, _terminable():
             fresh = not (building / folders.CONFIG).exists()
             try:
-                done = task.complete()
-            except StaleArtifact:
-                if fresh:
+                if task.complete():
+                    folders.remove(building)
+                    return
+                _check_inputs(task)
+                _prepare(task, building)
+            except (EarshotError, OSError, ValueError):
+                if fresh and building.exists():
                     folders.remove(building)
                 raise
-            if done:
-                folders.remove(building)
-                return
-            _prepare(task, building)
             _run(task, building, lock)
     except (AlreadyRunning, StageFailed) as error:
         console.failed(name, error)
@@ -58,6 +58,20 @@ def build(task: ArtifactTask) -> None:
     except StaleArtifact as error:  # since its input was made again; Luigi's log tells it
         console.note(error)
         raise
+    except (OSError, ValueError) as error:  # before the stage could begin: a disk that is full, a --source that is none
+        failure = StageFailed(in_words(error))
+        console.failed(name, failure)
+        raise failure from None
+
+
+def _check_inputs(task: ArtifactTask) -> None:
+    """Raise StageFailed where an input has lost something since it was finished, as far as a glance tells."""
+    for upstream in task.inputs().values():
+        if problem := folders.shortfall(upstream.folder):
+            raise StageFailed(
+                f"its input {upstream.place()} is damaged: {problem}. `python -m pipeline.verify --repair` moves aside "
+                "what is damaged, and the next run makes it again"
+            )
 
 
 def _prepare(task: ArtifactTask, building: Path) -> None:
@@ -115,6 +129,7 @@ def _start(task: ArtifactTask, building: Path, lock: int, gpu: str) -> subproces
         "parameters": task.to_str_params(),
         "machine": {name: machine.setting(name) for name in ("workdir", "device", "source", "stale")},
         "attempt": attempt,
+        "command": provenance.command(),
     }
     threads = str(attempt["threads"])
     variables = {

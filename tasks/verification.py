@@ -77,7 +77,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
     except FileNotFoundError:
         return {}, "is missing"
     except (OSError, ValueError) as error:
-        return {}, f"cannot be read: {error}"
+        return {}, f"cannot be read: {error.__cause__ or error}"
     try:
         well_formed = isinstance(manifest["digest"], str) and all(
             isinstance(entry["size"], int) and isinstance(entry["sha256"], str) and _is_inside(name)
@@ -124,6 +124,8 @@ def tops(paths: Sequence[str], workdir: Path) -> list[Path]:
     Raises EarshotError for a path that is not there.
     """
     if not paths:
+        if not workdir.is_dir():
+            raise EarshotError(f"there is no folder {workdir}: nothing was checked")
         return inspection.corpus_folders(workdir)
     found = []
     for text in paths:

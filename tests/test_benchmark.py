@@ -162,6 +162,41 @@ def test_damage_is_found_and_repaired(copy: Path) -> None:
     assert digests(copy) == before
 
 
+def readme_commands() -> list[str]:
+    """Every command line of the README that runs the benchmark or looks at it, without its remark."""
+    lines = (line.strip().partition("  #")[0].strip() for line in (REPOSITORY / "README.md").read_text().splitlines())
+    return [line for line in lines if line.startswith(("python -m pipeline.", "luigi --module "))]
+
+
+def test_the_readme_has_the_commands_that_were_promised() -> None:
+    assert "python -m pipeline.sc09 --workers 4" in readme_commands()
+    assert "luigi --module pipeline.evaluate EvaluateSamples --model wavenet" in readme_commands()
+
+
+@pytest.mark.parametrize("line", readme_commands())
+def test_the_readmes_commands_run_at_smoke(line: str, finished: Path, tmp_path: Path) -> None:
+    (tmp_path / "my_recordings" / "a").mkdir(parents=True)
+    for number in range(6):
+        soundfile.write(tmp_path / "my_recordings" / "a" / f"{number}.wav", np.zeros(800), 16000)
+    (tmp_path / "speech_commands_v0.02.tar.gz").touch()
+    wavs = finished / CORPUS / "noise" / "smoke-seed0" / "draw-32" / "2-samples" / "wavs"
+    line = line.replace("path/to/wavs", str(wavs)).replace("my_recordings/", f"{tmp_path}/my_recordings/")
+    line = line.replace("--source speech", f"--source {tmp_path}/speech").replace("--preset paper", "")
+    words = line.replace("python", sys.executable, 1).split()
+    if words[0] == "luigi":
+        words[0] = str(Path(sys.executable).with_name("luigi"))
+        preset = [] if "--samples" in words else ["--preset", "smoke"]
+        words += [*preset, "--classifier", "smoke", "--settings", SMALL_CORPUS, "--machine-workdir", str(finished)]
+    elif "pipeline.spoken_digits" in words:
+        words += ["--preset", "smoke", "--set", SMALL_CORPUS, "--workdir", str(finished)]
+    elif words[2] in ("pipeline.sc09", "pipeline.folder"):  # there is no network here, or nothing worth hearing
+        words += ["--preset", "smoke", "--plan", "--workdir", str(tmp_path / "elsewhere")]
+    else:
+        words += ["--workdir", str(finished)]
+    result = run(words)
+    assert result.returncode == 0, result.stdout + result.stderr
+
+
 def kill_when(workdir: Path, stage: str, seconds: float) -> bool:
     """Run the benchmark, and kill -9 its whole process group `seconds` after `stage` begins; false if it was too late."""
     process = subprocess.Popen(

@@ -31,8 +31,8 @@ class ReportData:
     order: `Metric.to_json()`."""
     classifier: Mapping[str, Any] | None = None
     """name, preset, accuracy {value, low, high}, labels, confusion (rows: true label, columns: predicted; counts),
-    per_class_accuracy (one per label), calibration {bins: [{confidence, accuracy, count}], ece}, parameters.
-    All but name may be absent; None leaves the section out."""
+    per_class_accuracy (one per label; None for one without clips), calibration {bins: [{confidence, accuracy, count}],
+    ece}, parameters. All but name may be absent; None leaves the section out."""
     curves: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Title of a training -> {step: [...], train_loss: [...], validation_loss: [...] (None where not taken), unit}."""
     audio: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
@@ -40,7 +40,7 @@ class ReportData:
     details (shown below: predicted label, confidence, log-likelihood ...)."""
     provenance: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Row name -> the artifacts its numbers came from, first to last: stage, path (relative to the corpus folder),
-    digest, version, seconds, settings (dict), commit."""
+    digest, version, seconds, settings (dict), commit, modified (whether the files differed from that commit)."""
     commands: Mapping[str, str] = field(default_factory=dict)
     """Row name -> the command line that rebuilds it."""
     histograms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)

@@ -122,7 +122,7 @@ def _classifier(classifier: Mapping[str, Any]) -> dict[str, Any]:
         "labels": labels,
         "matrix": matrix,
         "too_many": len(labels) > MOST_LABELS,
-        "each": [f"{100 * value:.1f} %" for value in values],
+        "each": ["–" if value is None else f"{100 * value:.1f} %" for value in values],
         "calibration": plots.calibration(calibration["bins"]) if calibration.get("bins") else "",
         "ece": f"{calibration['ece']:.4f}" if calibration.get("ece") is not None else "",
     }
@@ -132,7 +132,7 @@ def _provenance(line: Standing, data: ReportData) -> dict[str, Any]:
     steps = []
     for step in data.provenance[line.name]:
         settings = [f"{key} = {value}" for key, value in _flat(step.get("settings") or {})]
-        about = {key: step.get(key) or "" for key in ("stage", "path", "version", "commit")}
+        about = {key: step.get(key) or "" for key in ("stage", "path", "version", "commit", "modified")}
         digest = str(step.get("digest") or "")
         steps.append(
             {

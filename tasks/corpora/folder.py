@@ -13,6 +13,7 @@ import csv
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -53,6 +54,10 @@ class Config(CorpusConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if not re.fullmatch(r"[\w .+-]*", self.name):
+            raise ValueError(
+                f"corpus.name={self.name!r} cannot be part of a path: letters, digits, spaces and . _ + - can"
+            )
         if min(self.validation_fraction, self.test_fraction) <= 0 or self.validation_fraction + self.test_fraction >= 1:
             raise ValueError(
                 f"corpus.validation_fraction={self.validation_fraction} and corpus.test_fraction={self.test_fraction} "

@@ -65,26 +65,28 @@ class SC09(Corpus):
         recordings, url = folder / "recordings", URL.format(version=config.version)
         if source is None:
             archive = folder / PurePosixPath(url).name
+            origin = {"url": url, "sha256": SHA256[config.version], "published": True}
+            if recordings.exists() and _origin(folder) != origin:  # of an attempt with a --source
+                shutil.rmtree(recordings)
+            _note_origin(folder, origin)
             if not recordings.exists():
                 self._fetch(url, archive, SHA256[config.version], progress)
                 download.extract(archive, recordings, is_wanted, progress)
-            origin = {"url": url, "sha256": SHA256[config.version], "published": True}
             archive.unlink(missing_ok=True)
         elif source.is_dir():
+            _note_origin(folder, {"folder": str(source.resolve())})
             _copy(_find_root(source), recordings, progress)
-            origin = {"folder": str(source.resolve())}
         elif source.is_file():
             found = download.sha256_of(source)
             published = found == SHA256[config.version]
             if not published:
                 print(f"warning: {source} is not the published {url}: its sha256 is {found}")
+            _note_origin(folder, {"archive": str(source.resolve()), "sha256": found, "published": published})
             download.extract(source, recordings, is_wanted, progress)
-            origin = {"archive": str(source.resolve()), "sha256": found, "published": published}
         else:
             raise ValueError(
                 f"--source {source} does not exist: name a speech_commands archive, or its unpacked folder"
             )
-        (folder / SOURCE).write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
         found_splits = Counter(recording.split for recording in self.recordings(config, folder))
         return {"recordings": found_splits.total(), "splits": dict(sorted(found_splits.items()))}
 
@@ -123,6 +125,19 @@ class SC09(Corpus):
             download.fetch(url, archive, sha256, progress)
         except download.DownloadError as error:
             raise ValueError(f"{error}; or fetch it by other means and give --source path/to/{archive.name}") from error
+
+
+def _note_origin(folder: Path, origin: dict[str, Any]) -> None:
+    """Before the recordings appear, so that a later attempt knows whose they are."""
+    (folder / SOURCE).write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
+
+
+def _origin(folder: Path) -> Any:
+    """What an earlier attempt noted; None where it was cut off before, or while it did."""
+    try:
+        return json.loads((folder / SOURCE).read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def is_wanted(name: str) -> bool:
