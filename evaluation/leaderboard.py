@@ -26,9 +26,21 @@ from evaluation.standings import (
     main_columns,
     merge_seeds,
     standings,
+)
+from evaluation.wording import (
+    APART,
+    EXPLAINED,
+    count,
+    footnotes,
+    half_width,
+    heading,
+    letters,
+    number,
+    rank,
+    sections,
+    shown_digits,
     verdict,
 )
-from evaluation.wording import EXPLAINED, SECTIONS, count, footnotes, half_width, heading, letters, number, rank
 
 CSV_COLUMNS = (
     *("row", "title", "kind", "model", "preset", "draw", "count", "parameters", "seed", "metric"),
@@ -79,6 +91,8 @@ def format_table(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[st
                 words += [f"also measured, in leaderboard.md: {left_out}"] if left_out else []
                 if any(line.cells[key].tied for line in lines):
                     words.append("a rank such as 1–2 is a tie: the interval of the difference holds zero")
+                if len(sections(lines, key)) > len({name for name, *_ in sections(lines, key)}):
+                    words.append(APART)
                 wrapped = [line for text in words for line in textwrap.wrap(text, width, subsequent_indent="   ")]
                 return "\n".join([text[:width] for text in table] + wrapped)
     raise AssertionError("the narrowest table is always returned")
@@ -91,18 +105,14 @@ def format_markdown(lines: Sequence[Standing], metrics: Sequence[Mapping[str, An
     by_key = {metric["key"]: metric for metric in metrics}
     parts = ["# Leaderboard", _escape(verdict(lines, by_key[key]))]
     marks = footnotes(lines, metrics)
-    for section, kinds in SECTIONS:
-        chosen = [line for line in lines if line.kind in kinds]
-        if chosen:
-            parts.append(f"## {section.capitalize()}")
-            if EXPLAINED[section]:
-                parts.append(EXPLAINED[section])
-            parts.append(_markdown_table(chosen, main, key, marks, ranked=section == "models"))
-            if shown := [
-                metric for metric in more if any(line.cells[metric["key"]].value is not None for line in chosen)
-            ]:
-                parts.append("More measures of the same samples:")
-                parts.append(_markdown_table(chosen, shown, key, marks, ranked=False))
+    for section, label, chosen in sections(lines, key):
+        parts.append(f"## {section.capitalize()}" + (f", {label}" if label else ""))
+        if EXPLAINED[section]:
+            parts.append(EXPLAINED[section])
+        parts.append(_markdown_table(chosen, main, key, marks, ranked=section == "models"))
+        if shown := [metric for metric in more if any(line.cells[metric["key"]].value is not None for line in chosen)]:
+            parts.append("More measures of the same samples:")
+            parts.append(_markdown_table(chosen, shown, key, marks, ranked=False))
     parts.append("\n".join(f"[{letter}] {_escape(text)}  " for letter, text in letters(marks).items()))
     parts.append(
         "Values are ± half of the 95 % interval. A rank such as 1–2 is a tie: the interval of the difference holds "
@@ -167,22 +177,20 @@ def _text_table(
     marks: Mapping[tuple[str, str], list[tuple[str, str]]],
 ) -> list[str]:
     table: list[list[str]] = [["rank", "row", *map(heading, columns)]]
+    parts = sections(lines, key)
     rules = []
-    previous = None
-    for line in lines:
-        section = next(name for name, kinds in SECTIONS if line.kind in kinds)
-        if section != previous:
-            rules.append(len(table))
-            previous = section
+    for label, line in [(label, line) for _, label, chosen in parts for line in chosen]:
+        if any(line is chosen[0] for _, _, chosen in parts):
+            rules.append((len(table), f"── {label} " if label else ""))
         name = "".join(letter if letter.isprintable() else " " for letter in line.title)
         name = name if len(name) <= name_width else name[: name_width - 1] + "…"
+        name += f" ({len(line.seeds)} seeds)" if len(line.seeds) > 1 else ""
         values = [_value(line, column, marks, "{}") for column in columns]
         table.append([rank(line.cells[key]) or "·", name, *values])
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     printed = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in table]
-    rule = "─" * (sum(widths) + 2 * (len(widths) - 1))
-    for position in reversed(rules):
-        printed.insert(position, rule)
+    for position, label in reversed(rules):
+        printed.insert(position, label.ljust(sum(widths) + 2 * (len(widths) - 1), "─"))
     return printed
 
 
@@ -215,7 +223,8 @@ def _value(
     marks: Mapping[tuple[str, str], list[tuple[str, str]]],
     style: str = "[{}]",
 ) -> str:
-    cell, digits = line.cells[metric["key"]], int(metric.get("digits", 3))
+    cell = line.cells[metric["key"]]
+    digits = shown_digits(cell, int(metric.get("digits", 3)))
     notes = " ".join(style.format(letter) for letter, _ in marks.get((line.name, metric["key"]), ()))
     return " ".join(text for text in (number(cell.value, digits), half_width(cell, digits), notes) if text)
 

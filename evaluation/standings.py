@@ -5,14 +5,16 @@ only: the terminal summary at the end of a run calls it from a process that must
 
 Ranks. Two rows of one measure are told apart where |a - b| > 1.96 sqrt(se_a^2 + se_b^2), the paired difference given
 the reference that both share. A row's rank is an interval: from 1 + the number of rows that beat it, to the number of
-rows that it does not beat. Rows measured over other counts, by another version, or over another likelihood space than
-most are shown but not ranked. The level is per pair; nothing is corrected for the number of pairs. For scores over the
-same clips (NLL) the formula is conservative: `uncertainty.difference` pairs the clips, but needs every clip's influence.
+rows that it does not beat. The bias of most measures depends on how many samples there are: rows over other counts,
+by another version, or over another likelihood space are ranked apart, every group from 1. The level is per pair; nothing
+is corrected for the number of pairs. For scores over the same clips (NLL) the formula is conservative:
+`uncertainty.difference` pairs the clips, but needs every clip's influence.
 
 Seeds. A row with several training seeds shows their mean; its interval is the wider of the t-interval over the seeds
 and the interval from sampling alone, since an interval over samples of one training overclaims.
 """
 
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +24,7 @@ from typing import Any
 
 KINDS = ("measured", "imported", "published", "control")
 RANKED = ("measured", "imported")
+NOT_MEASURED = "not measured"
 Z = 1.959964
 # Two-sided 95 % quantiles of Student's t for 1 to 10 degrees of freedom.
 T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
@@ -163,24 +166,22 @@ def t_quantile(freedom: int) -> float:
     return Z + (Z**3 + Z) / (4 * freedom) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
 
 
-def verdict(lines: Sequence[Standing], metric: Mapping[str, Any]) -> str:
-    """One or two sentences that say no more than the intervals allow."""
-    ranked = [(line.title, rank) for line in lines if (rank := line.cells[metric["key"]].rank)]
-    name, way = metric["name"], "highest" if metric.get("better") == "higher" else "lowest"
-    unranked = sum(line.kind in RANKED and line.cells[metric["key"]].rank is None for line in lines)
-    rest = f" Not ranked: {unranked} of {unranked + len(ranked)}, for the reasons in the table." if unranked else ""
-    if not ranked:
-        return "No generator has been measured yet."
-    if len(ranked) == 1:
-        return (
-            f"One generator has been measured: {ranked[0][0]}. There is nothing to rank it against but the controls."
-            + rest
-        )
-    first = [title for title, (low, _) in ranked if low == 1]
-    if len(first) == 1:
-        return f"{first[0]} has the {way} {name}; the interval of its difference to every other excludes zero.{rest}"
-    *most, last = first
-    return f"{', '.join(most)} and {last} cannot be told apart in {name}: this leaderboard names no winner.{rest}"
+def groups(lines: Iterable[Standing], key: str) -> list[tuple[str, list[Standing]]]:
+    """The models in groups that are ranked apart, each with what it has in common ("512 samples"; "" for the only one)."""
+    found: dict[tuple[Any, ...] | None, list[Standing]] = {}
+    for line in lines:
+        if line.kind in RANKED:
+            found.setdefault(line.cells[key].comparable if _known(line.cells[key]) else None, []).append(line)
+    rest = found.pop(None, [])
+    if len(found) < 2:
+        return [("", together)] if (together := [*itertools.chain(*found.values(), rest)]) else []
+    cells = [members[0].cells[key] for members in found.values()]
+    versions = len({cell.version for cell in cells}) > 1
+    named = []
+    for cell, members in zip(cells, found.values(), strict=True):
+        count = f"{cell.counts[1]:,} samples" if cell.counts[1] else "unknown counts"
+        named.append((", ".join(filter(None, (count, f"version {cell.version}" * versions, cell.space))), members))
+    return named + ([(NOT_MEASURED, rest)] if rest else [])
 
 
 def _check(row: Mapping[str, Any]) -> None:
@@ -262,13 +263,12 @@ def _texts(value: Any) -> list[str]:
 
 
 def _ranked(lines: list[Standing], key: str) -> list[Standing]:
-    """The lines with the rank intervals of one measure filled in, for the largest group of comparable models."""
+    """The lines with the rank intervals of one measure filled in, in every group of comparable models."""
     competing = [(line.name, line.cells[key]) for line in lines if line.kind in RANKED and _known(line.cells[key])]
-    groups = Counter(cell.comparable for _, cell in competing)
-    usual = max(groups, key=lambda group: (groups[group], group), default=())
-    playing = [(n, cell, cell.value) for n, cell in competing if cell.value is not None and cell.comparable == usual]
+    known = [(name, cell, cell.value) for name, cell in competing if cell.value is not None]
     ranks = {}
-    for name, mine, value in playing:
+    for name, mine, value in known:
+        playing = [entry for entry in known if entry[1].comparable == mine.comparable]
         sign = -1 if mine.better == "higher" else 1
         others = [(other, theirs) for other, cell, theirs in playing if other != name and separable(mine, cell)]
         apart = {other for other, _ in others}
@@ -289,9 +289,11 @@ def _with_rank(line: Standing, key: str, rank: tuple[int, int], tied: tuple[str,
 def _sorted(lines: Iterable[Standing], key: str) -> list[Standing]:
     section = {"measured": 0, "imported": 0, "published": 1, "control": 2}
 
-    def order(line: Standing) -> tuple[int, bool, float, str]:
+    def order(line: Standing) -> tuple[int, bool, int, str, float, str]:
         cell = line.cells[key]
-        value = (cell.value or 0.0) * (-1 if cell.better == "higher" else 1)
-        return section[line.kind], not _known(cell), value if _known(cell) else 0.0, line.name
+        known = _known(cell)
+        value = (cell.value or 0.0) * (-1 if cell.better == "higher" else 1) if known else 0.0
+        group = (-(cell.counts[1] or 0), repr(cell.comparable)) if known and line.kind in RANKED else (0, "")
+        return section[line.kind], not known, *group, value, line.name
 
     return sorted(lines, key=order)

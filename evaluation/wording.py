@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.standings import Cell, Standing
+from evaluation.standings import NOT_MEASURED, RANKED, Cell, Standing, groups, headline
 
 ARROWS = {"lower": "↓", "higher": "↑"}
 SECTIONS = (("models", ("measured", "imported")), ("published", ("published",)), ("controls", ("control",)))
@@ -19,6 +19,45 @@ EXPLAINED = {
     "noise and silence what a broken one scores.",
 }
 
+APART = "Rows over different numbers of samples are ranked apart: how few there are biases most measures."
+
+
+def sections(lines: Sequence[Standing], key: str) -> list[tuple[str, str, list[Standing]]]:
+    """(section, what its lines have in common, its lines): a section `models` for every group that is ranked apart."""
+    found = [("models", label, members) for label, members in groups(lines, key)]
+    for name, kinds in SECTIONS[1:]:
+        if chosen := [line for line in lines if line.kind in kinds]:
+            found.append((name, "", chosen))
+    return found
+
+
+def verdict(lines: Sequence[Standing], metric: Mapping[str, Any]) -> str:
+    """A sentence or two for each group that is ranked apart; they say no more than the intervals allow."""
+    found = [(label, members) for label, members in groups(lines, metric["key"]) if label != NOT_MEASURED]
+    unranked = sum(line.kind in RANKED and line.cells[metric["key"]].rank is None for line in lines)
+    models = sum(line.kind in RANKED for line in lines)
+    rest = f" Not ranked: {unranked} of {models}, for the reasons in the table." if 0 < unranked < models else ""
+    if not found or unranked == models:
+        return "No generator has been measured yet."
+    if len(found) == 1:
+        return _verdict(found[0][1], metric) + rest
+    told = " ".join(f"Over {label}: {_verdict(members, metric, alone=False)}" for label, members in found)
+    return f"{APART} {told}{rest}"
+
+
+def _verdict(members: Sequence[Standing], metric: Mapping[str, Any], alone: bool = True) -> str:
+    ranked = [(line.title, rank) for line in members if (rank := line.cells[metric["key"]].rank)]
+    name, way = metric["name"], "highest" if metric.get("better") == "higher" else "lowest"
+    if len(ranked) == 1:
+        nobody = "There is nothing to rank it against but the controls."
+        return f"One generator has been measured: {ranked[0][0]}. {nobody}" if alone else f"{ranked[0][0]} only."
+    first = [title for title, (low, _) in ranked if low == 1]
+    if len(first) == 1:
+        return f"{first[0]} has the {way} {name}; the interval of its difference to every other excludes zero."
+    *most, last = first
+    board = "this leaderboard names no winner" if alone else "there is no winner"
+    return f"{', '.join(most)} and {last} cannot be told apart in {name}: {board}."
+
 
 def footnotes(
     lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]]
@@ -26,23 +65,32 @@ def footnotes(
     """(row name, metric key) -> [(letter, text)]: what must be known before two cells of a column are compared."""
     found: dict[str, str] = {}
     marks: dict[tuple[str, str], list[tuple[str, str]]] = {}
+    first = headline(metrics)
     for metric in metrics:
         key = metric["key"]
         cells = {line.name: line.cells[key] for line in lines if line.cells[key].value is not None}
-        competing = [cells[line.name].counts for line in lines if line.cells[key].rank]
-        usual = Counter(competing).most_common(1)[0][0] if competing else None
+        usual = _usual_counts(lines, key, first)
         for name, cell in cells.items():
             texts = [_over(metric["name"], cell)] if cell.space else []
-            if usual and cell.counts != usual and any(cell.counts):
+            if name in usual and cell.counts != usual[name] and any(cell.counts):
                 kinds = zip(cell.counts[::-1], ("generated", "reference"), strict=True)
                 over = " and ".join(f"{count(clips)} {kind}" for clips, kind in kinds if clips)
-                texts.append(f"over {over} clips, unlike most rows: not ranked with them.")
+                texts.append(f"over {over} clips, unlike most rows beside it: ranked apart.")
             if cell.version != metric.get("version") and cell.version is not None and metric.get("version"):
                 texts.append(f"{metric['name']} by version {cell.version}; the current one is {metric['version']}.")
             for text in (*texts, *cell.warnings):
                 letter = found.setdefault(text, _letter(len(found)))
                 marks.setdefault((name, key), []).append((letter, text))
     return marks
+
+
+def _usual_counts(lines: Sequence[Standing], key: str, first: str) -> dict[str, tuple[int | None, int | None]]:
+    """Model -> the counts of most models that are listed with it."""
+    usual: dict[str, tuple[int | None, int | None]] = {}
+    for _, members in groups(lines, first):
+        counts = Counter(line.cells[key].counts for line in members if line.cells[key].rank)
+        usual |= {line.name: counts.most_common(1)[0][0] for line in members if counts}
+    return usual
 
 
 def _over(name: str, cell: Cell) -> str:
@@ -58,12 +106,21 @@ def letters(marks: Mapping[tuple[str, str], list[tuple[str, str]]]) -> dict[str,
 
 
 def number(value: float | None, digits: int) -> str:
-    """A number for reading: fixed digits, ∞ for what is not finite, – for nothing."""
+    """A number for reading: fixed digits, a real minus, ∞ for what is not finite, – for nothing."""
     if value is None:
         return "–"
     if not math.isfinite(value):
-        return "undefined" if math.isnan(value) else "∞" if value > 0 else "-∞"
-    return f"{value:,.{digits}f}"
+        return "undefined" if math.isnan(value) else "∞" if value > 0 else "−∞"
+    text = f"{value:,.{digits}f}"
+    return text.replace("-", "−" if text.strip("-0.") else "")
+
+
+def shown_digits(cell: Cell, digits: int) -> int:
+    """Decimals of a value and its ±: two significant digits of the half-width decide, and `digits` are the most."""
+    if not cell.half or not math.isfinite(cell.half):
+        return digits
+    exponent = math.floor(math.log10(float(f"{cell.half:.1e}")))  # rounded first: 0.0996 is 0.10
+    return min(digits, max(0, 1 - exponent))
 
 
 def half_width(cell: Cell, digits: int) -> str:

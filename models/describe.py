@@ -3,6 +3,10 @@
     python -m models.describe generators/wavenet classifiers/resnext generators/path/to/mine.py:Mine
 
 prints one object: {spec: {version, doc, class, presets, sampling, likelihood}}.
+
+    python -m models.describe --check generators/wavenet '{"layers": 20}'
+
+prints {} where the model's Config takes these settings, and fails with its complaint where it does not.
 """
 
 import json
@@ -17,10 +21,7 @@ def describe(spec: str) -> dict[str, Any]:
     """One model, `kind/name`. Raises ValueError on an unknown one, or a file that breaks its contract."""
     from models.generators.base import Generator
 
-    kind, slash, name = spec.partition("/")
-    if not slash or kind not in ("generators", "classifiers"):
-        raise ValueError(f"{spec!r} is neither generators/NAME nor classifiers/NAME")
-    plugin = plugins.find(kind, name)
+    plugin = find(spec)
     cls, presets = plugin.cls, plugin.presets
     sampling = getattr(cls, "Sampling", None)
     return {
@@ -29,8 +30,16 @@ def describe(spec: str) -> dict[str, Any]:
         "class": cls.__name__,
         "presets": {preset: asdict(config) for preset, config in presets.items()},
         "sampling": {} if sampling is None else asdict(sampling()),
-        "likelihood": kind == "generators" and cls.log_likelihood is not Generator.log_likelihood,
+        "likelihood": plugin.kind == "generators" and cls.log_likelihood is not Generator.log_likelihood,
     }
+
+
+def find(spec: str) -> plugins.Plugin:
+    """The model `kind/name`. Raises ValueError on an unknown one."""
+    kind, slash, name = spec.partition("/")
+    if not slash or kind not in ("generators", "classifiers"):
+        raise ValueError(f"{spec!r} is neither generators/NAME nor classifiers/NAME")
+    return plugins.find(kind, name)
 
 
 def main(specs: list[str]) -> int:
@@ -39,6 +48,11 @@ def main(specs: list[str]) -> int:
         print("usage: python -m models.describe generators/NAME [classifiers/NAME ...]", file=sys.stderr)
         return 2
     try:
+        if specs[0] == "--check":
+            _, spec, settings = specs
+            find(spec).config(json.loads(settings))
+            print("{}")
+            return 0
         print(json.dumps({spec: describe(spec) for spec in specs}, indent=1))
     except ValueError as error:
         print(error, file=sys.stderr)

@@ -1,7 +1,7 @@
 """Finding plug-ins: any file without a special role in `models/generators/` or `models/classifiers/` is one, by its name.
 
 Nothing registers it. A file elsewhere is named `path/to/mine.py:Mine`; what it leaves out is filled in: without PRESETS, its
-Config's defaults serve as smoke, small and paper; without VERSION, the sha256 of its source is its version.
+Config's defaults serve as smoke, small and paper. The sha256 of its source is part of its version.
 Names are found without importing anything heavy; only a `Plugin`'s `module` and what comes from it imports torch.
 """
 
@@ -75,11 +75,12 @@ class Plugin:
 
     @property
     def version(self) -> int | str:
-        """VERSION: raised when trained models or samples change. An outside file without one is its own version."""
-        if hasattr(self.module, "VERSION"):
-            version: int = self.module.VERSION
-            return version
-        return f"sha256:{hashlib.sha256(self.source_path.read_bytes()).hexdigest()[:16]}"
+        """VERSION: raised when trained models or samples change. Of an outside file, its source counts as well."""
+        stated: int | None = getattr(self.module, "VERSION", None)
+        if stated is not None and not self.class_name:
+            return stated
+        source = f"sha256:{hashlib.sha256(self.source_path.read_bytes()).hexdigest()[:16]}"
+        return source if stated is None else f"{stated}+{source}"
 
     @property
     def presets(self) -> dict[str, Any]:

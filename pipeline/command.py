@@ -57,6 +57,9 @@ def run(options: Options) -> int:
         status = work(task, options)
         if status:
             return status
+    for step in steps:  # who was killed between finishing an artifact and tidying up after it left that to us
+        with contextlib.suppress(OSError):
+            step.task.clean_up()
     print(summary(task))
     return 0
 
@@ -118,7 +121,7 @@ def benchmark(options: Options) -> "RunBenchmark":
 
 def folder_name(source: str) -> str:
     """What a folder of recordings is called in paths, unless `--set corpus.name=` says otherwise."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).name).strip("-") or "recordings"
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(source).name).strip("-._") or "recordings"
 
 
 def check_luigis_flags(words: list[str]) -> None:

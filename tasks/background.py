@@ -18,7 +18,8 @@ def prepare_background(files: Sequence[Path], config: Any, out: Path) -> int:
     clips = []
     for path in files:
         heard = audio.read(path)
-        waveform = audio.to_int16(audio.resample(audio.mono(heard.waveform), heard.rate, config.sample_rate))
+        sound = audio.resample(audio.mono(heard.waveform), heard.rate, config.sample_rate, config.resampler)
+        waveform = audio.to_int16(sound)
         count = len(waveform) // config.timesteps
         clips.append(waveform[: count * config.timesteps].reshape(count, config.timesteps))
     np.save(out, np.concatenate(clips))

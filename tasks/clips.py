@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import errno
-import hashlib
 import json
 import os
 import shutil
@@ -22,7 +21,7 @@ from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any
 
-from tasks import audio
+from tasks import audio, folders
 from tasks.corpora.base import SPLITS, Corpus, Progress, Recording, natural_key
 
 CHUNK = 128  # recordings per unit of work
@@ -148,9 +147,7 @@ class _Worker:
             return
         if not path.is_file():
             raise ValueError(f"{path} is gone since the corpus was listed; put it back, or list the corpus again")
-        with open(path, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != recording.sha256:
+        if folders.sha256(path) != recording.sha256:
             raise ValueError(f"{path} has changed since the corpus was listed; restore it, or list the corpus again")
         self._checked = recording.path
 

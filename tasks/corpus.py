@@ -39,8 +39,11 @@ class CorpusTask(ArtifactTask):
         return corpora.find(self.corpus).config(**self.corpus_settings())
 
     def check_corpus(self) -> None:
-        """Raise ValueError for settings, or a local source, of which no clips can come."""
-        corpora.find(self.corpus).cls().check(self.corpus_config(), _source())
+        """Raise ValueError for settings, or a local source, of which no benchmark can come."""
+        corpus, source, config = corpora.find(self.corpus).cls(), _source(), self.corpus_config()
+        listed = self.upstream(DownloadCorpus).folder / folders.MANIFEST
+        if source is not None or not (corpus.needs_source and listed.exists()):
+            corpus.check(config, source)
 
     def corpus_place(self, fields: Iterable[str] | None = None) -> Path:
         """The corpus's folder. fields: the settings that may show in its name; all of them unless given."""

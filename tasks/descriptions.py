@@ -12,6 +12,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -29,28 +30,48 @@ def of_model(kind: str, spec: str) -> dict[str, Any]:
     Its version, presets (name -> settings), sampling settings, whether it has a likelihood, the first line of its docs.
     Raises EarshotError with the last line of the complaint when its file cannot be imported.
     """
-    name, colon, _ = spec.rpartition(":")
-    own = Path(name) if colon else MODELS / kind / f"{spec}.py"
-    shared = [MODELS / kind / "base.py", *MODELS.glob("*.py")]
-    return _ask("models.describe", f"{kind}/{spec}", (own, *sorted(shared)))[f"{kind}/{spec}"]
+    name = f"{kind}/{spec}"
+    return _ask("models.describe", (name,), _sources(kind, spec), f"cannot read what {name} says of itself")[name]
+
+
+def check(kind: str, spec: str, settings: Mapping[str, Any]) -> None:
+    """Raise EarshotError, in the model's own words, where its `Config` refuses these settings."""
+    _check(kind, spec, folders.canonical(settings))
 
 
 @functools.cache
 def of_metrics() -> list[dict[str, Any]]:
     """Every metric in the order of the tables: key, name, version, unit, better, digits, doc, headline."""
-    return _ask("evaluation.describe", "metrics", (*sorted(METRICS.glob("*.py")), METRICS.parent / "describe.py"))
+    sources = (*sorted(METRICS.glob("*.py")), METRICS.parent / "describe.py")
+    return _ask("evaluation.describe", ("metrics",), sources, "cannot read what metrics says of itself")
 
 
 @functools.cache
-def _ask(module: str, spec: str, sources: tuple[Path, ...]) -> Any:
-    """The JSON that `python -m module spec` prints, asked for again only when a source file has changed."""
-    key = hashlib.sha256("\n".join([spec, *map(folders.sha256, sources)]).encode()).hexdigest()
-    readable = quote(spec, safe="").replace("%2F", "-")[-60:]
+def _check(kind: str, spec: str, settings: str) -> None:
+    words = ("--check", f"{kind}/{spec}", settings)
+    _ask("models.describe", words, _sources(kind, spec), f"these settings of {spec} make no sense")
+
+
+def _sources(kind: str, spec: str) -> tuple[Path, ...]:
+    """The files that decide what a model says of itself."""
+    name, colon, _ = spec.rpartition(":")
+    own = Path(name) if colon else MODELS / kind / f"{spec}.py"
+    return (own, *sorted([MODELS / kind / "base.py", *MODELS.glob("*.py")]))
+
+
+@functools.cache
+def _ask(module: str, words: tuple[str, ...], sources: tuple[Path, ...], failure: str) -> Any:
+    """The JSON that `python -m module words` prints, asked for again only when a source file has changed.
+
+    Raises EarshotError where it fails: `failure`, and the last line of its complaint.
+    """
+    key = hashlib.sha256("\n".join([*words, *map(folders.sha256, sources)]).encode()).hexdigest()
+    readable = quote("-".join(words[:2]), safe="").replace("%2F", "-")[-60:]
     path = machine.workdir() / ".cache" / "descriptions" / f"{readable}-{key[:16]}.json"
     if not path.exists():
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
         answer = subprocess.run(
-            [sys.executable, "-m", module, spec],
+            [sys.executable, "-m", module, *words],
             capture_output=True,
             text=True,
             cwd=machine.REPOSITORY,
@@ -59,7 +80,7 @@ def _ask(module: str, spec: str, sources: tuple[Path, ...]) -> Any:
         )
         if answer.returncode != 0:
             reason = answer.stderr.strip().splitlines() or ["no reason given"]
-            raise EarshotError(f"cannot read what {spec} says of itself: {reason[-1]}")
+            raise EarshotError(f"{failure}: {reason[-1]}")
         told = json.loads(answer.stdout)
         with contextlib.suppress(OSError):  # a workdir that cannot be written to can still be planned for
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,6 @@ members that are wanted, and refuses an archive in which any member could write 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import os
 import shutil
 import tarfile
@@ -21,6 +20,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
+from tasks import folders
 from tasks.corpora.base import Progress
 
 BLOCK = 1 << 16  # what a broken connection loses at most
@@ -35,12 +35,6 @@ class ArchiveError(ValueError):
     """An archive is damaged, or holds something that no data set needs."""
 
 
-def sha256_of(path: Path) -> str:
-    """Of a file's content, in hexadecimal."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def fetch(
     url: str, target: Path, sha256: str | None, progress: Progress, *, attempts: int = 5, wait: float = 1.0
 ) -> None:
@@ -53,7 +47,7 @@ def fetch(
 
     part = target.with_name(target.name + ".part")
     target.parent.mkdir(parents=True, exist_ok=True)
-    if target.exists() and (sha256 is None or sha256_of(target) == sha256):
+    if target.exists() and (sha256 is None or folders.sha256(target) == sha256):
         return
     failures = 0
     while True:
@@ -81,7 +75,7 @@ def fetch(
         except requests.RequestException as error:
             raise DownloadError(f"cannot download {url}: {_reason(error)}") from error
     if sha256 is not None:
-        found = sha256_of(part)
+        found = folders.sha256(part)
         if found != sha256:
             part.unlink()  # a damaged beginning would never heal by continuing
             raise DownloadError(

@@ -102,7 +102,7 @@ def import_samples(path: Path, samples_rate: int, config: Any, out: Path) -> dic
 
     from tasks.importing import read_samples
 
-    imported = read_samples(path, config.sample_rate, config.timesteps, samples_rate or None)
+    imported = read_samples(path, config.sample_rate, config.timesteps, samples_rate or None, config.resampler)
     _write(out, imported.codes, np.arange(len(imported.codes)), None, config.sample_rate, imported.names)
     return {
         **imported.metrics,

@@ -2,6 +2,7 @@
 
 import difflib
 import errno
+import re
 from collections.abc import Iterable
 
 
@@ -27,7 +28,8 @@ class StageFailed(EarshotError):
 
 def in_words(error: Exception) -> str:
     """What the person is told: an expected error by its message alone, anything else with the name of its kind."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    if full or (isinstance(error, OSError) and re.match(r"\d+ requested and \d+ written", str(error))):  # NumPy's way
         return f"the disk is full ({error}): make room, and the same command goes on from here"
     text = str(error) or "no message"
     return text if isinstance(error, EarshotError | ValueError) else f"{type(error).__name__}: {text}"

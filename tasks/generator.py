@@ -1,5 +1,6 @@
 """A generator's life: TrainGenerator, MeasureLikelihood, DrawSamples and its shards; ImportSamples for everybody else's."""
 
+import contextlib
 import itertools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -132,21 +133,31 @@ class DrawTask(GeneratorTask):
 
 
 class DrawShard(DrawTask):
-    """Samples `start` to `stop` of a draw; whichever worker or machine draws them, they are the same."""
+    """Samples `start` to `stop` of a draw; whichever worker or machine draws them, they are the same.
+
+    draw: how many samples the draw has that asks for them; 0: nobody does.
+    """
 
     VERSION = 1
     stage = "samples"
     uses_gpu = True
     start = luigi.IntParameter()
     stop = luigi.IntParameter()
+    draw = luigi.IntParameter(default=0, significant=False)
 
     def place(self) -> Path:
         return self.model_place() / f"shards{self.sampling_name()}" / f"{self.start:06d}-{self.stop:06d}"
 
     def _complete(self) -> bool:
-        """Also where a finished draw has absorbed it: after a training was made again, bit for bit, nothing is drawn anew."""
-        trained = self.inputs()["train"].complete()
-        return trained and (any(count >= self.stop for _, count in self.finished_draws()) or super()._complete())
+        """Also where a finished draw has absorbed it: after a training was made again, bit for bit, nothing is drawn anew.
+
+        Raises StaleArtifact where the draw that asks is finished and refused, before the work rather than after it.
+        """
+        if not self.inputs()["train"].complete():
+            return False
+        if self.draw:
+            self.upstream(DrawSamples, count=self.draw).complete()
+        return any(count >= self.stop for _, count in self.finished_draws()) or super()._complete()
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         from tasks import drawing
@@ -184,7 +195,7 @@ class DrawSamples(DrawTask):
     def _all_shards(self) -> list[DrawShard]:
         edges = [*range(0, self.count, SHARD), self.count]
         return [
-            self.upstream(DrawShard, start=start, stop=stop)  # type: ignore[misc]
+            self.upstream(DrawShard, start=start, stop=stop, draw=self.count)  # type: ignore[misc]
             for start, stop in itertools.pairwise(edges)
         ]
 
@@ -208,6 +219,8 @@ class DrawSamples(DrawTask):
         for task in self._all_shards():
             if task.folder.exists():
                 folders.remove(task.folder)
+            with contextlib.suppress(OSError):  # it is not empty, or gone
+                task.folder.parent.rmdir()
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
         return f"{metrics['samples']} samples"
@@ -223,7 +236,8 @@ class ImportSamples(CorpusTask):
     samples_rate = luigi.IntParameter(default=0, description="sample rate of a .npy, in Hz")
 
     def place(self) -> Path:
-        check_name("--name", self.name)
+        check_name("--name", self.name, row=True)
+        self._check_rate()
         return self.corpus_place() / "imported" / self.name / "2-samples"
 
     def resolved(self) -> Mapping[str, Any]:
@@ -231,8 +245,25 @@ class ImportSamples(CorpusTask):
         return {
             "sample_rate": settings["sample_rate"],
             "clip_seconds": settings["clip_seconds"],
+            "resampler": settings["resampler"],
             "source": self._hash(),
         }
+
+    def identity_parameters(self) -> dict[str, str]:
+        """Where no source is given any more, the rate of the one that was imported counts."""
+        parameters = super().identity_parameters()
+        if not self.samples and (self.folder / folders.CONFIG).exists():
+            parameters["samples_rate"] = folders.read_json(self.folder / folders.CONFIG)["parameters"]["samples_rate"]
+        return parameters
+
+    def _check_rate(self) -> None:
+        array, rate = self.samples.endswith(".npy"), self.samples_rate
+        if rate < 0 or (array and rate == 0):
+            raise EarshotError(f"{self.samples}: give the sample rate of the .npy, e.g. --samples-rate 16000")
+        if self.samples and rate and not array:
+            raise EarshotError(
+                f"--samples-rate is for a .npy; files like those in {self.samples} say their rate themselves: leave it out"
+            )
 
     def _hash(self) -> str:
         """A hash of the samples' files; of those that were imported, where no source is given any more."""

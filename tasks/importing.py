@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import audio
+from tasks import audio, folders
 from tasks.corpora.base import AUDIO_SUFFIXES, natural_key
 
 if TYPE_CHECKING:
@@ -33,11 +33,13 @@ class Imported:
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
-def read_samples(path: Path, sample_rate: int, timesteps: int, samples_rate: int | None) -> Imported:
+def read_samples(
+    path: Path, sample_rate: int, timesteps: int, samples_rate: int | None, resampler: str = "soxr"
+) -> Imported:
     """All samples at `path`, as clips of `timesteps` at `sample_rate` Hz.
 
     path: a folder of wav, flac or ogg files, or a .npy of shape (n, T), (n, T, 1) or (n, 1, T), float or int16.
-    samples_rate: of a .npy, in Hz; None or 0 for files, which carry their own.
+    samples_rate: of a .npy, in Hz; None or 0 for files, which carry their own. resampler: soxr or resampy.
 
     Raises ValueError that names the files or rows which are unreadable, empty, not mono, or hold NaN or infinity.
     """
@@ -57,7 +59,7 @@ def read_samples(path: Path, sample_rate: int, timesteps: int, samples_rate: int
             broken = int(np.count_nonzero(~np.isfinite(waveform)))
             if broken:
                 raise audio.AudioError(f"{broken} values are NaN or infinite")
-            clip = audio.fit(audio.resample(waveform, rate, sample_rate), timesteps)
+            clip = audio.fit(audio.resample(waveform, rate, sample_rate, resampler), timesteps)
             if clip.valid == 0:
                 raise audio.AudioError("empty: less than one timestep")
         except audio.AudioError as error:
@@ -86,8 +88,7 @@ def fingerprint(path: Path) -> str:
     """A hash of the samples' content and names: what makes another import of them the same or not."""
     digest = hashlib.sha256()
     for file in [path] if path.suffix == ".npy" and path.is_file() else _files(path):
-        with open(file, "rb") as opened:
-            content = hashlib.file_digest(opened, "sha256").hexdigest()
+        content = folders.sha256(file)
         digest.update(f"{file.name if file != path else ''}\0{content}\n".encode())
     return digest.hexdigest()
 

@@ -3,19 +3,17 @@
 A parameter is checked when a task is made, so that a wrong name fails before anything runs.
 """
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import luigi
 
-from tasks import descriptions
+from models import plugins
+from tasks import descriptions, names
 from tasks import settings as setting_tools
 from tasks.errors import EarshotError, unknown
 from tasks.settings import Settings
-
-PRESETS = ("smoke", "small", "paper")
 
 
 class SettingsParameter(luigi.Parameter[Settings]):
@@ -60,33 +58,20 @@ class ModelParameter(luigi.Parameter[str]):
         return f"{Path(file).resolve()}:{cls}" if colon else value
 
 
-def check_name(what: str, value: str) -> None:
-    """Raise EarshotError unless `value` can be the name of one visible folder."""
-    if not re.fullmatch(r"\w[\w .+-]*", value) or value.endswith(".partial"):
-        raise EarshotError(
-            f"{what} {value!r} cannot name a folder: write letters, digits, spaces and . _ + -, beginning with a letter "
-            "or digit and not ending in .partial"
-        )
+def check_name(what: str, value: str, row: bool = False) -> None:
+    """Raise EarshotError unless `value` can be the name of one visible folder (row: and of a row in tables)."""
+    try:
+        (names.check_row if row else names.check)(what, value)
+    except ValueError as error:
+        raise EarshotError(str(error)) from None
 
 
 def check_plugin(kind: str, value: str) -> None:
     """Raise EarshotError unless `value` names a file in models/<kind>/, or an existing `file.py:Class`."""
-    file, colon, cls = value.rpartition(":")
-    if colon:
-        if not (file.endswith(".py") and Path(file).is_file() and cls.isidentifier()):
-            raise EarshotError(f"no such model: {value!r}; write path/to/file.py:ClassName, with a file that exists")
-        return
-    names = plugin_names(kind)
-    if value not in names:
-        what = kind.removesuffix("s").replace("generator", "model")
-        raise EarshotError(unknown(what, value, names, f"Add one as models/{kind}/{value}.py"))
-
-
-def plugin_names(kind: str) -> list[str]:
-    """The plug-ins of a kind, `generators` or `classifiers`: their files' names."""
-    import importlib
-
-    return list(importlib.import_module(f"models.{kind}").names())
+    try:
+        names.check("the model", plugins.find(kind, value).name)
+    except ValueError as error:
+        raise EarshotError(str(error)) from None
 
 
 def model_name(spec: str) -> str:
@@ -97,11 +82,15 @@ def model_name(spec: str) -> str:
 def preset_settings(kind: str, spec: str, preset: str, settings: Settings, space: str) -> tuple[dict[str, Any], str]:
     """(resolved settings, what the path calls them: `small`, `small+layers=20`) of a model's preset.
 
-    Raises EarshotError for a preset or a field that does not exist.
+    Raises EarshotError for a preset or a field that does not exist, or settings that the model refuses.
     """
     presets = descriptions.of_model(kind, spec)["presets"]
     if preset not in presets:
         raise EarshotError(unknown(f"preset of {spec}", preset, presets))
+    check_name(f"the preset of {spec}", preset)
     defaults = presets[preset] | (setting_tools.LIMITS if kind == "generators" else {})
     resolved = setting_tools.resolve(defaults, settings, space)
+    own = {field: resolved[field] for field in presets[preset]}
+    if own != presets[preset]:
+        descriptions.check(kind, spec, own)
     return resolved, preset + setting_tools.variant(defaults, resolved)

@@ -10,11 +10,13 @@ from typing import Any
 
 from tasks import corpora, descriptions, drawing, folders, listening, machine
 from tasks.artifact import Progress
+from tasks.classifier import CLASSIFIER
 from tasks.parameters import SettingsParameter
 from tasks.rows import chain, rows, training
 from tasks.settings import Settings
 
-CLIPS_PER_ROW, CLIPS_OF_NOISE = 10, 3
+CLIPS_PER_ROW, CLIPS_OF_NOISE = 10, 3  # of silence and white noise three tell all
+HELD_OUT = "held-out"
 NOTES = (
     "Numbers of published papers are not shown beside these: their features come from another classifier, trained on "
     "another corpus, and distances between features of different classifiers cannot be compared.",
@@ -51,7 +53,9 @@ def compare(
         metrics=metrics,
         classifier=_classifier(inputs["classifier"]),
         curves=_curves(place, table),
-        audio=_real_audio(inputs["clips"]) | {name: _audio(name, source) for name, source in sources.items()},
+        audio=_real_audio(inputs["clips"])
+        | {name: _audio(name, source, inputs["clips"]) for name, source in sources.items()},
+        about_audio={name: text for name, source in sources.items() if (text := _about_audio(name, source))},
         provenance={row["name"]: chain(place, [place / run["source"] for run in row["runs"]]) for row in table},
         commands={row["name"]: text for row in table if (text := command(row, place))},
         histograms=_histograms(table, sources, inputs["clips"]),
@@ -77,11 +81,12 @@ def _corpus(name: str, clips: Path) -> dict[str, Any]:
 
 
 def _classifier(folder: Path) -> dict[str, Any]:
+    from models import classifiers
+
     metrics = folders.read_json(folder / folders.METRICS)
-    test = metrics["test"]
+    test, seed = metrics["test"], folders.read_json(folder / folders.CONFIG)["parameters"]["classifier_seed"]
     return {
-        "name": folder.name,
-        "preset": folders.read_json(folder / folders.CONFIG)["parameters"]["classifier"],
+        "name": f"{classifiers.find(CLASSIFIER).cls.__name__} {folder.name.removesuffix(f'-seed{seed}')}, seed {seed}",
         "accuracy": {"value": test["accuracy"], "low": test["accuracy_low"], "high": test["accuracy_high"]},
         "labels": test["labels"],
         "confusion": test["confusion_matrix"],
@@ -138,15 +143,48 @@ def _real_audio(clips: Path) -> dict[str, Any]:
     }
 
 
-def _audio(name: str, evaluation: Path) -> list[dict[str, Any]]:
+def _about_audio(name: str, evaluation: Path) -> str:
+    """Which clips of a row the page plays, and in what order."""
+    config = folders.read_json(evaluation / folders.CONFIG)
+    if config["task"] == "EvaluateControls":
+        return "Clips of the test split, on which nothing was trained." if _control(name) == HELD_OUT else ""
+    metrics = folders.read_json(machine.workdir() / config["inputs"]["samples"]["artifact"] / folders.METRICS)
+    if "likelihood" in metrics["order"]:
+        return f"From unlikely to likely by the model's own log-likelihood, evenly spread over {metrics['samples']:,} samples."
+    return f"Evenly spread over {metrics['samples']:,} samples, {metrics['order']}."
+
+
+def _control(name: str) -> str:
+    """The control that a row is of, whatever the size of its draw."""
+    return name.partition("/")[0]
+
+
+def _held_out_captions(clips: Path, count: int) -> list[str]:
+    """What is said in the clips of the held-out row."""
+    from evaluation.controls import choose
+    from models.clips import load_split
+
+    test = load_split(clips, "test")
+    chosen = choose(len(test), count, 0)
+    if test.labels is None:
+        return [f"test clip {row}" for row in chosen]
+    names = json.loads((clips / "labels.json").read_text(encoding="utf-8"))
+    return [names[test.labels[row]] for row in chosen]
+
+
+def _audio(name: str, evaluation: Path, real: Path) -> list[dict[str, Any]]:
     """Clips of one row, spread evenly over its order (for a model with a likelihood, from unlikely to likely)."""
     import numpy as np
 
+    from evaluation.wording import number
+
     config = folders.read_json(evaluation / folders.CONFIG)
     classifier = machine.workdir() / config["inputs"].get("classifier", {}).get("artifact", "")
+    most = CLIPS_PER_ROW
     if config["task"] == "EvaluateControls":
-        samples = features = evaluation / name.split("/")[0]
+        samples = features = evaluation / _control(name)
         lines: list[dict[str, str]] = []
+        most = CLIPS_PER_ROW if _control(name) == HELD_OUT else CLIPS_OF_NOISE
     else:
         samples, features = (machine.workdir() / config["inputs"][n]["artifact"] for n in ("samples", "features"))
         classifier = (
@@ -158,13 +196,16 @@ def _audio(name: str, evaluation: Path) -> list[dict[str, Any]]:
     rate = int(lines[0]["sample_rate"]) if lines else _rate(classifier)
     heard = listening.read(features, "samples")["log_probabilities"]
     labels = folders.read_json(classifier / folders.METRICS)["test"]["labels"]
+    captions = [f"draw {line['draw_index']}" for line in lines]
+    if not lines:
+        held_out = _control(name) == HELD_OUT
+        captions = _held_out_captions(real, len(codes)) if held_out else [f"clip {i + 1}" for i in range(len(codes))]
     clips = []
-    for row in np.unique(np.linspace(0, len(codes) - 1, CLIPS_PER_ROW).round().astype(int)):
+    for row in np.unique(np.linspace(0, len(codes) - 1, most).round().astype(int)):
         details = {"heard as": f"{labels[heard[row].argmax()]} ({100 * np.exp(heard[row].max()):.0f} %)"}
         if lines and lines[row]["log_likelihood_nats"]:
-            details["log-likelihood"] = f"{float(lines[row]['log_likelihood_nats']):.0f} nats"
-        caption = f"draw {lines[row]['draw_index']}" if lines else f"clip {row}"
-        clips.append({"caption": caption, "codes": codes[row], "sample_rate": rate, "details": details})
+            details["log-likelihood"] = f"{number(float(lines[row]['log_likelihood_nats']), 0)} nats"
+        clips.append({"caption": captions[row], "codes": codes[row], "sample_rate": rate, "details": details})
     return clips
 
 

@@ -117,8 +117,11 @@ def _run(task: ArtifactTask, building: Path, lock: int) -> None:
         raise StageFailed(f"{reason}\n  The whole story: {building / folders.LOG}")
     seconds = time.monotonic() - started
     console.remember_seconds(task, seconds)
-    metrics = folders.read_json(task.folder / folders.METRICS)
-    console.finished(name, seconds, task.headline(metrics))
+    try:
+        headline = task.headline(folders.read_json(task.folder / folders.METRICS))
+    except FileNotFoundError:  # a shard that another run's draw has absorbed already
+        headline = ""
+    console.finished(name, seconds, headline)
 
 
 def _start(task: ArtifactTask, building: Path, lock: int, gpu: str) -> subprocess.Popen[str]:

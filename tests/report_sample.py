@@ -168,7 +168,7 @@ def provenance(model: str) -> list[dict[str, Any]]:
     ]
     return [
         {"stage": stage, "path": path, "digest": f"{index + 11:02x}" * 32, "version": 1, "seconds": seconds}
-        | {"settings": chosen, "commit": "0123456789abcdef0123"}
+        | {"settings": chosen, "commit": "0123456789abcdef0123", "modified": stage == "EvaluateSamples"}
         for index, (stage, path, seconds, chosen) in enumerate(chain)
     ]
 
@@ -193,6 +193,7 @@ def sample() -> ReportData:
         curves={"WaveNet small, seed 0": curve(1), "DiffWave small": curve(2), "SaShiMi small": curve(3)},
         audio={"real": clips("real", 0), "noise": clips("noise", 300)}
         | {name: clips("voice", 100 * place) for place, name in enumerate(models[:3], 1)},
+        about_audio={"wavenet": "From unlikely to likely, evenly spread over 512 samples."},
         provenance={name: provenance(name) for name in models},
         commands={name: f"python -m pipeline.test_data --models {name} --preset small" for name in models},
         histograms={"real": even, "wavenet": even | {"one": 12.0, "two": 103.0}, "diffwave": even | {"six": 88.0}},

@@ -11,8 +11,9 @@ import pytest
 
 from tasks import folders, machine, verification
 from tasks.artifact import differences, read_task, stages_to_rebuild
+from tasks.corpus import PrepareClips
 from tasks.errors import AlreadyRunning, EarshotError, StageFailed, StaleArtifact
-from tasks.generator import DrawSamples, DrawShard
+from tasks.generator import DrawSamples, DrawShard, ImportSamples
 from tests import toy_runs
 from tests.toy_tasks import Copy, Count, Fail, Fill, Sum
 
@@ -410,6 +411,77 @@ def test_a_shard_that_a_finished_draw_holds_is_not_drawn_again(workdir, monkeypa
     folders.move_aside(train.folder, workdir)
     toy_runs.publish(train, {"payload": "another training"})
     assert not shard.complete()
+
+
+def test_nothing_is_drawn_for_a_draw_that_is_stale(workdir, monkeypatch):
+    about = {"version": 1, "presets": {"smoke": {}}, "sampling": {}, "likelihood": False}
+    monkeypatch.setattr("tasks.descriptions.of_model", lambda kind, spec: about)
+    draw = DrawSamples(model="noise", preset="smoke", count=256)
+    train = draw.inputs()["train"]
+    for task in (train.inputs()["clips"].inputs()["download"], train.inputs()["clips"], train):
+        toy_runs.publish(task, {"payload": task.task_family})
+    shards = draw.shards()
+    for shard in shards:
+        toy_runs.publish(shard, {"payload": str(shard.start)})
+    toy_runs.publish(draw, {"payload": "drawn"})
+    draw.clean_up()
+    assert not shards[0].folder.parent.exists()
+    folders.move_aside(train.folder, workdir)
+    planned = [task for task in draw.requires().values() if isinstance(task, DrawShard)]
+    assert not any(task.complete() for task in planned)
+    toy_runs.publish(train, {"payload": "another training"})
+    for task in planned:
+        with pytest.raises(StaleArtifact, match=r"inputs\.train\.digest: was") as refusal:
+            task.complete()
+        assert refusal.value.place == str(draw.place())
+    with toy_runs.settings(stale="rebuild=samples"):
+        assert not any(task.complete() for task in planned)
+    assert not any(task.complete() for task in draw.clone(count=384).shards())
+
+
+def test_a_folder_once_listed_needs_no_source(tmp_path):
+    task = PrepareClips(corpus="folder", settings="corpus.name=birds")
+    with pytest.raises(ValueError, match="give --source"):
+        task.check_corpus()
+    birds = tmp_path / "birds"
+    for path in (birds / label / f"{n}.wav" for label in "ab" for n in range(3)):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with toy_runs.settings(source=birds):
+        task.check_corpus()
+        toy_runs.publish(task.inputs()["download"], {"index.csv": ""})
+    task.check_corpus()
+    assert task.inputs()["download"].complete()
+
+
+def test_an_import_is_found_again_without_its_source(tmp_path):
+    import numpy as np
+
+    np.save(tmp_path / "theirs.npy", np.zeros((2, 800), np.float32))
+    asked = {"corpus": "spoken_digits", "name": "theirs"}
+    given = ImportSamples(**asked, samples=str(tmp_path / "theirs.npy"), samples_rate=8000)
+    toy_runs.publish(given, {"payload": "theirs"})
+    assert given.complete()
+    assert ImportSamples(**asked).complete()
+    with pytest.raises(StaleArtifact, match="samples_rate: was"):
+        ImportSamples(**asked, samples=str(tmp_path / "theirs.npy"), samples_rate=16000).complete()
+
+
+@pytest.mark.parametrize(
+    ("name", "samples", "rate", "message"),
+    [
+        ("..", "", 0, "cannot name a folder: write letters"),
+        ("a/b", "", 0, "cannot name a folder"),
+        ("Held-Out", "", 0, "what tables call a row of their own"),
+        ("real", "", 0, "take another"),
+        ("", "", 0, "cannot name a folder"),
+        ("theirs", "x.npy", 0, "--samples-rate 16000"),
+        ("theirs", "wavs", 8000, "leave it out"),
+    ],
+)
+def test_an_import_that_makes_no_sense_is_refused_at_once(name, samples, rate, message):
+    with pytest.raises(EarshotError, match=message):
+        ImportSamples(name=name, samples=samples, samples_rate=rate).complete()
 
 
 def test_places_say_what_they_are():

@@ -18,6 +18,16 @@ def test_noise_is_cut_end_to_end(tmp_path: Path) -> None:
     assert np.array_equal(np.load(tmp_path / "background.npy").ravel(), codes[:3000])
 
 
+def test_noise_takes_the_corpus_resampler(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "noise.wav", np.random.default_rng(0).uniform(-0.3, 0.3, 8000), 4000)
+    found = []
+    for resampler in ("soxr", "resampy"):
+        config = CorpusConfig(sample_rate=1000, resampler=resampler)
+        assert prepare_background([tmp_path / "noise.wav"], config, tmp_path / f"{resampler}.npy") == 2
+        found.append(np.load(tmp_path / f"{resampler}.npy"))
+    assert not np.array_equal(*found)
+
+
 def test_sc09_names_its_noise_in_order(tmp_path: Path) -> None:
     noise = tmp_path / "recordings" / "_background_noise_"
     noise.mkdir(parents=True)

@@ -454,6 +454,54 @@ def test_fractions_are_exact_and_the_seed_matters(tmp_path: Path, count: int) ->
         assert listed(source, tmp_path / "out", replace(config, split_seed=1)) != found
 
 
+def test_every_label_is_in_every_split(tmp_path: Path) -> None:
+    sizes = {"wren": 50, "robin": 23, "owl": 3, "kiwi": 2, "dodo": 1}
+    source = audio_folder(tmp_path / "in", *(f"{bird}/{n}.wav" for bird, size in sizes.items() for n in range(size)))
+    config = replace(PLAIN, validation_fraction=0.2, test_fraction=0.2)
+    found = Counter((each.label, each.split) for each in listed(source, tmp_path / "out", config))
+    for split in ("validation", "test"):
+        assert sum(found[bird, split] for bird in sizes) == round(0.2 * 79)
+        assert abs(found["wren", split] - 10) <= 1
+        assert abs(found["robin", split] - 4.6) <= 1
+        assert found["owl", split] == 1
+        assert found["dodo", split] == 0
+    assert all(found[bird, "train"] for bird in sizes)
+
+
+def test_many_small_labels_each_have_one_in_every_split(tmp_path: Path) -> None:
+    source = audio_folder(tmp_path / "in", *(f"{bird}/{n}.wav" for bird in "abcdef" for n in range(3)))
+    found = Counter((each.label, each.split) for each in listed(source, tmp_path / "out", PLAIN))
+    assert found == {(bird, split): 1 for bird in "abcdef" for split in SPLITS}
+
+
+def test_what_cannot_be_judged_is_refused_before_anything_runs(tmp_path: Path) -> None:
+    check = folder_module.Folder().check
+    for source, reason in ((None, "give --source"), (tmp_path, "no audio file"), (tmp_path / "gone", "not a folder")):
+        with pytest.raises(ValueError, match=reason):
+            check(PLAIN, source)
+    bare = audio_folder(tmp_path / "bare", *(f"{n}.wav" for n in range(9)))
+    with pytest.raises(ValueError, match=r"no labels.*one sub-folder, or give --set corpus\.labels=table\.csv"):
+        check(PLAIN, bare)
+    birds = audio_folder(tmp_path / "birds", *(f"{bird}/{n}.wav" for bird in "ab" for n in range(3)))
+    check(PLAIN, birds)
+    with pytest.raises(ValueError, match="no labels"):
+        check(replace(PLAIN, labels="none"), birds)
+    (birds / "table.csv").write_text("path,label\na/0.wav,x\na/1.wav,\na/2.wav,y\n")
+    with pytest.raises(ValueError, match=r"1 of 3 files.*no label, e\.g\. a/1\.wav"):
+        check(replace(PLAIN, labels="table.csv"), birds)
+    with pytest.raises(ValueError, match="a classifier needs two or more"):
+        check(PLAIN, audio_folder(tmp_path / "one", *(f"a/{n}.wav" for n in range(9))))
+    with pytest.raises(ValueError, match="give at least 3 of a label"):
+        check(PLAIN, audio_folder(tmp_path / "few", "a/0.wav", "b/0.wav", "c/0.wav", "d/0.wav"))
+
+
+@pytest.mark.parametrize("name", ["..", "a/b", "/etc", ".hidden", "-x", "a b", "x.partial"])
+def test_a_corpus_name_stays_in_the_workdir(name: str) -> None:
+    with pytest.raises(ValueError, match=r"corpus\.name .* cannot name a folder"):
+        folder_module.Config(name=name)
+    assert folder_module.Config(name="my-birds_2.0").name == "my-birds_2.0"
+
+
 def test_a_table_gives_labels_splits_and_speakers(tmp_path: Path) -> None:
     source = audio_folder(tmp_path / "in", *(f"x/{n}.wav" for n in range(12)))
     rows = ["path,label,speaker"] + [f"x/{n}.wav,word{n % 2},person{n // 3}" for n in range(12)]

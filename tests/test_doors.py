@@ -65,6 +65,10 @@ WRONG = {
     "sampling field": (["--set", "sampling.temprature=1"], ["'temprature'", "Did you mean temperature?"]),
     "space": (["--set", "wavnet.layers=20"], ["'wavnet'", "Did you mean wavenet?", "classifier", "corpus", "sampling"]),
     "value": (["--set", "wavenet.layers=many"], ["wavenet.layers=many", "its default is"]),
+    "value that makes no sense": (
+        ["--set", "wavenet.layers=0"],
+        ["settings of wavenet", "layers=0 must be at least 1"],
+    ),
     "kind of value": (["--set", "wavenet.layers=2.5"], ["wavenet.layers", "int"]),
     "assignment": (["--set", "layers"], ["'layers'", "SPACE.FIELD=VALUE"]),
     "stage": (["--stale", "rebuild=feature"], ["'feature'", "Did you mean features?", "evaluation"]),
@@ -115,6 +119,18 @@ def test_a_changed_setting_is_a_path_of_its_own(workdir: Path) -> None:
     )
     assert answer.returncode == 0, answer.stderr
     assert "wavenet/smoke+layers=3-seed0/draw-32+temperature=0.9/2-samples" in answer.stdout
+
+
+def test_a_folder_that_cannot_be_judged_is_told_at_once(workdir: Path, tmp_path: Path) -> None:
+    (source := tmp_path / "takes").mkdir()
+    for number in range(4):
+        (source / f"{number}.wav").touch()
+    for words, told in (([], "give --source"), (["--source", str(source)], "this corpus has no labels")):
+        answer = door(workdir, *words, corpus="folder")
+        assert answer.returncode == 2, answer.stderr
+        assert told in answer.stderr
+        assert "Traceback" not in answer.stderr
+    assert artifacts(workdir) == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 import models
-from models import generators
+from models import describe, generators
 from models.checkpoints import save_weights
 from models.clips import ClipArray, Clips, to_int16
 from models.generators.base import Generator
@@ -232,6 +232,23 @@ def test_a_class_from_outside_works_the_same(tmp_path: Path) -> None:
     models.save_description(tmp_path / "trained", model, plugin)
     save_weights(tmp_path / "trained" / "model.safetensors", model.state_dict())
     assert (models.load(tmp_path / "trained").sample(2).waveforms == 0.25).all()
+
+
+def test_an_edited_file_from_outside_is_another_version(tmp_path: Path) -> None:
+    file, versions = tmp_path / "mine.py", []
+    for remark in ("", "# edited\n"):
+        file.write_text(f"VERSION = 3\n{remark}{OUTSIDE}")
+        versions.append(str(generators.find(f"{file}:Mine").version))
+    assert all(version.startswith("3+sha256:") for version in versions)
+    assert versions[0] != versions[1]
+    assert generators.find("noise").version == generators.find("noise").module.VERSION
+
+
+def test_settings_are_checked_in_a_process_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    assert describe.main(["--check", "generators/wavenet", '{"layers": 0}']) == 1
+    assert "layers=0 must be at least 1" in capsys.readouterr().err
+    assert describe.main(["--check", "generators/wavenet", '{"layers": 2}']) == 0
+    assert capsys.readouterr().out == "{}\n"
 
 
 def test_wrong_names_are_answered_with_the_right_ones(tmp_path: Path) -> None:

@@ -58,6 +58,13 @@ def test_another_rate_is_resampled(tmp_path: Path) -> None:
     assert imported.metrics["resampled"] == 1
 
 
+def test_the_resampler_is_the_one_asked_for(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "noise.wav", np.tile(WAVES[0], 2), 2 * RATE, subtype="FLOAT")
+    codes = [read_samples(tmp_path, RATE, T, None, resampler).codes for resampler in ("soxr", "resampy")]
+    assert not np.array_equal(*codes)
+    assert np.array_equal(codes[0], read_samples(tmp_path, RATE, T, None).codes)
+
+
 def test_what_is_too_loud_is_clipped_and_counted(tmp_path: Path) -> None:
     loud = np.full(T, 0.25, np.float32)
     loud[[3, 5, 7]] = 1.5, -2.0, 1.0  # 1.0 itself is inside

@@ -10,7 +10,8 @@ import pytest
 from scipy import stats
 
 from evaluation.leaderboard import format_table, write_leaderboard
-from evaluation.standings import merge_seeds, separable, standings, t_quantile, verdict
+from evaluation.standings import Cell, groups, merge_seeds, separable, standings, t_quantile
+from evaluation.wording import half_width, number, shown_digits, verdict
 from tests.report_sample import metrics, row, rows, run, score
 
 FID = metrics()[0]
@@ -70,16 +71,61 @@ def test_a_score_without_standard_error_beats_nothing():
     assert ranks(pair) == {"a": (1, 2), "b": (1, 2)}
 
 
-def test_other_counts_and_likelihood_spaces_are_shown_but_not_ranked(tmp_path):
+def test_other_counts_and_likelihood_spaces_are_ranked_apart(tmp_path):
     lines = {line.name: line for line in standings(rows(), metrics())}
-    assert lines["my-model"].cells["v1/fid"].rank is None  # 500 samples, the others have 512
-    spaces = [name for name, line in lines.items() if line.cells["v1/nll"].rank]
-    assert len(spaces) == 1  # two models, two spaces: neither is ranked against the other
+    assert lines["my-model"].cells["v1/fid"].rank == (1, 1)  # 500 samples, the others have 512
+    for name in ("wavenet", "sashimi"):  # two models, two spaces: neither is ranked against the other
+        assert (lines[name].cells["v1/nll"].rank, lines[name].cells["v1/nll"].tied) == ((1, 1), ())
     write_leaderboard(rows(), metrics(), tmp_path)
     text = (tmp_path / "leaderboard.md").read_text()
-    assert "over 500 generated and 3,000 reference clips" in text
+    assert text.index("## Models, 512 samples") < text.index("## Models, 500 samples") < text.index("## Controls")
     assert "min-max scaled per clip; only equal ones are compared" in text
     assert "8-bit mu-law, unscaled; only equal ones are compared. Histogram alone (unigram entropy): 5.123." in text
+
+
+def counted(*values: tuple[str, float, int]) -> list[dict]:
+    """One row per (name, FID, number of samples)."""
+    return [row(name, [run([value, 4, 20, 1], generated=n)], count=n) for name, value, n in values]
+
+
+def test_each_count_has_ranks_of_its_own():
+    table = counted(("a", 10, 10240), ("b", 30, 10240), ("c", 5, 2048), ("d", 20, 2048))
+    assert ranks(table) == {"a": (1, 1), "b": (2, 2), "c": (1, 1), "d": (2, 2)}
+    lines = standings(table, metrics())
+    assert [line.name for line in lines] == ["a", "b", "c", "d"]  # by group, and in each by FID
+    assert [(label, len(members)) for label, members in groups(lines, "v1/fid")] == [
+        ("10,240 samples", 2),
+        ("2,048 samples", 2),
+    ]
+    assert "Over 10,240 samples: a has the lowest FID" in verdict(lines, FID)
+    assert "Over 2,048 samples: c has the lowest FID" in verdict(lines, FID)
+    text = format_table(table, metrics())
+    assert "── 10,240 samples ─" in text
+    assert "ranked apart" in text
+
+
+def test_one_count_makes_one_group_and_needs_no_label():
+    table = [*counted(("a", 10, 512), ("b", 30, 512)), row("held-out", [run([1, 9, 99, 0], generated=60)], "control")]
+    assert [label for label, _ in groups(standings(table, metrics()), "v1/fid")] == [""]
+    text = format_table(table, metrics())
+    assert "apart" not in text
+    assert "over 60" not in text  # controls are never ranked, so there is nothing to say of their count
+
+
+def test_digits_follow_the_interval():
+    cells = {
+        (value, half): Cell(value, low=value - half, high=value + half)
+        for value, half in ((54.16, 2.932), (388.1, 15.2), (1.2345, 0.0996), (5000.0, 321.0), (7.0, 0.0), (0.5, 1e-9))
+    }
+    shown = [
+        number(cell.value, shown_digits(cell, 3)) + half_width(cell, shown_digits(cell, 3)) for cell in cells.values()
+    ]
+    assert shown == ["54.2±2.9", "388±15", "1.23±0.10", "5,000±321", "7.000±0.000", "0.500±<0.001"]
+    assert number(54.16, shown_digits(Cell(54.16), 2)) == "54.16"
+
+
+def test_numbers_have_a_real_minus_and_separators():
+    assert [number(value, 0) for value in (-65898.4, -0.2, 1234.0, float("-inf"))] == ["−65,898", "0", "1,234", "−∞"]
 
 
 def test_controls_come_last_and_are_never_ranked():
@@ -147,10 +193,11 @@ def test_the_terminal_table_fits_and_is_aligned():
     table = format_table(rows(), metrics()).splitlines()
     assert max(map(len, table)) <= 100
     start = table[0].index("FID ↓")
-    lines = [line for line in table[1:11] if not line.startswith("─")]
+    lines = [line for line in table[1:12] if not line.startswith("─")]
     assert len(lines) == len(rows())
     assert all(line[start - 1] == " " and line[start].isdigit() for line in lines)
     assert "±" in table[2]
+    assert "WaveNet small (3 seeds)" in "\n".join(table)
 
 
 def test_the_terminal_table_gives_up_columns_rather_than_width():
@@ -165,7 +212,7 @@ def test_markdown_is_aligned_and_survives_hostile_names(tmp_path):
     text = (tmp_path / "leaderboard.md").read_text()
     assert r"a\|b \<script>alert(1)\</script> \*x\*" in text
     tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
-    assert len(tables) == 3  # models, their variants, controls
+    assert len(tables) == 4  # models, their variants, models of another count, controls
     for lines in tables:
         assert len({len(line) for line in lines}) == 1
     assert tables[0][2].startswith("| 1–2  | DiffWave small")

@@ -95,6 +95,7 @@ def test_hostile_names_are_only_text():
         audio={
             HOSTILE: [{"caption": HOSTILE, "codes": clip(1, "voice"), "sample_rate": RATE, "details": {"x": HOSTILE}}]
         },
+        about_audio={HOSTILE: HOSTILE},
         curves={HOSTILE: {"step": [1, 2], "train_loss": [1.0, 2.0], "validation_loss": [], "unit": HOSTILE}},
         provenance={HOSTILE: [{"stage": HOSTILE, "path": HOSTILE, "digest": HOSTILE, "settings": {HOSTILE: HOSTILE}}]},
         commands={HOSTILE: HOSTILE},
@@ -112,11 +113,11 @@ def test_hostile_names_are_only_text():
 
 
 def test_the_table_shows_values_intervals_ties_and_reasons(page, text):
-    for shown in ("18.37", "±1.30", "1–2", "3 seeds", "imported", "402.00"):
+    for shown in ("18.4", "±1.3", "1–2", "3 seeds", "imported", "402", "Models, 500 samples", "hollow dots: controls"):
         assert shown in page.words
     assert 'title="not told apart from WaveNet small"' in text
     assert "the model gives no exact likelihood" in page.words
-    assert "names no winner" in page.words
+    assert "Over 512 samples: DiffWave small and WaveNet small cannot be told apart in FID" in page.words
     tips = [cell.get("title", "") for cell in page.all("td")]
     assert any(tip.startswith("95 % interval [17.072, 19.668]; mean over training seeds (0: 18.31,") for tip in tips)
     sorting = {head.get("data-sort") for head in page.all("th") if "data-sort" in head}
@@ -139,6 +140,7 @@ def test_provenance_names_each_artifact_and_the_command(page, text):
     assert "1 h 23 min" in page.words
     assert "layers = 20" in page.words
     assert "python -m pipeline.test_data --models wavenet --preset small" in page.words
+    assert "commit 0123456789, modified" in page.words
 
 
 def test_the_sounds_on_the_page_are_the_given_codes(page):
@@ -219,12 +221,24 @@ def test_the_same_data_gives_the_same_page(text):
     assert render(sample()) == text
 
 
-@pytest.mark.parametrize("field", ["audio", "provenance", "commands", "histograms"])
+@pytest.mark.parametrize("field", ["audio", "about_audio", "provenance", "commands", "histograms"])
 def test_what_belongs_to_no_row_is_refused(field):
     wrong: dict[str, Any] = {field: {"wavnet": []}}
     data = dataclasses.replace(sample(), **wrong)
     with pytest.raises(ValueError, match=f"{field} names 'wavnet', which is no row. Rows: diffwave, wavenet"):
         render(data)
+
+
+def test_a_class_without_test_clips_has_no_accuracy():
+    classifier = {"name": "x", "labels": ["a", "b"], "confusion": [[3, 1], [0, 0]], "per_class_accuracy": [0.75, None]}
+    page = Page(render(dataclasses.replace(sample(), classifier=classifier)))
+    assert "75.0 %" in page.words
+    assert [cell for cell in page.all("td") if cell.get("class") == "each"] == [{"class": "each"}] * 2
+
+
+def test_the_page_says_which_clips_these_are(page):
+    assert "From unlikely to likely" in page.words
+    assert "log likelihood −37,800" in page.words
 
 
 def test_many_labels_leave_the_matrix_out_with_a_word():

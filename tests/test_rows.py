@@ -2,6 +2,7 @@
 
 import shlex
 import shutil
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,12 @@ from typing import Any
 import pytest
 
 from pipeline.options import parse
-from tasks import drawing, folders, machine
+from tasks import drawing, folders, machine, provenance
 from tasks.classifier import ClassifierTask
 from tasks.evaluation import CacheSampleFeatures, CompareGenerators
 from tasks.reporting import command
 from tasks.rows import _tell_apart, broken, chain, rows
-from tests import toy_runs
+from tests import toy_runs, toy_tasks
 
 CORPUS = "spoken-digits"
 DRAW = f"{CORPUS}/wavenet/small+layers=4-seed1/draw-64"
@@ -235,3 +236,13 @@ def test_a_draw_remembers_its_shards_and_those_that_it_took_over(tmp_path: Path)
     assert one["seconds_in_all"] == 20.0
     assert one["shards"][1] == {"start": 128, "stop": 256, "seconds": 10.0, "host": "h", "device": "cpu", "threads": 1}
     assert [entry["start"] for entry in two["shards"]] == [0]
+
+
+def test_provenance_keeps_the_command_that_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ["/opt/bin/python", "-m", "pipeline.sc09", "--set", "corpus.name=my voice"]
+    monkeypatch.setattr(sys, "orig_argv", typed)
+    with toy_runs.settings(workdir=tmp_path):
+        record = folders.read_json(toy_runs.build(toy_tasks.Count()) / folders.PROVENANCE)
+    assert record["command"] == "python -m pipeline.sc09 --set 'corpus.name=my voice'"
+    monkeypatch.setattr(sys, "orig_argv", ["python", "x" * 5000])
+    assert len(provenance.command()) == provenance.LONGEST_COMMAND

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tasks import settings
+from tasks import descriptions, settings
 from tasks.errors import EarshotError
-from tasks.parameters import SettingsParameter
+from tasks.parameters import SettingsParameter, preset_settings
 
 DEFAULTS = {
     "layers": 30, "rate": 1e-3, "name": "cosine", "ema": True, "limit": None, "sizes": [1, 2], "whole": 2.0,
@@ -91,6 +91,32 @@ def test_whatever_is_set_stays_one_harmless_name_in_a_path(text):
     shown = settings.variant(DEFAULTS, DEFAULTS | {"name": text})
     assert not set(shown.removeprefix("+name=")) & set("/+=\n*")
     assert shown.startswith("+name=")
+
+
+def test_settings_that_a_model_refuses_are_refused_at_once(monkeypatch):
+    asked = []
+
+    def ask(module, words, sources, failure):
+        asked.append(words)
+        if words[0] == "--check" and '"layers":0' in words[2]:
+            raise EarshotError(f"{failure}: layers=0 must be at least 1")
+        return {} if words[0] == "--check" else {words[0]: {"presets": {"smoke": {"layers": 4}, "../x": {}}}}
+
+    monkeypatch.setattr(descriptions, "_ask", ask)
+    for cached in (descriptions.of_model, descriptions._check):
+        cached.cache_clear()
+    try:
+        preset_settings("generators", "noise", "smoke", settings.parse(["noise.max_steps=7"]), "noise")
+        assert [words[0] for words in asked] == ["generators/noise"]
+        for text, name in (("noise.layers=5", "smoke+layers=5"), ("noise.layers=4", "smoke")):
+            assert preset_settings("generators", "noise", "smoke", settings.parse([text]), "noise")[1] == name
+        with pytest.raises(EarshotError, match=r"these settings of noise make no sense: layers=0 must be at least 1"):
+            preset_settings("generators", "noise", "smoke", settings.parse(["noise.layers=0"]), "noise")
+        with pytest.raises(EarshotError, match="cannot name a folder"):
+            preset_settings("generators", "noise", "../x", (), "noise")
+    finally:
+        for cached in (descriptions.of_model, descriptions._check):
+            cached.cache_clear()
 
 
 def test_luigis_spelling_of_settings_reads_back_as_what_was_written():

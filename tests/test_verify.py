@@ -131,7 +131,13 @@ def test_only_what_is_asked_for_is_checked(capsys, workdir, artifact):
     assert command(capsys, workdir, workdir / "toy/readme")[0] == 2
 
 
+def test_a_workdir_that_is_not_there_is_no_workdir_in_order(capsys, workdir):
+    assert verify.main(["--workdir", str(workdir)]) == 2
+    assert f"there is no folder {workdir}" in capsys.readouterr().err
+
+
 def test_an_empty_workdir_is_in_order(capsys, workdir):
+    workdir.mkdir()
     assert command(capsys, workdir) == (
         0,
         ["0 artifacts, 0 files, 0 B checked: all is as it was when it was finished."],

@@ -1,13 +1,26 @@
 """The leaderboard's part of the page: the table, the plot of intervals, and the list of every number."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
 from evaluation.report import plots
 from evaluation.standings import Cell, Standing, main_columns
-from evaluation.wording import EXPLAINED, SECTIONS, count, footnotes, half_width, heading, letters, number, rank
+from evaluation.wording import (
+    APART,
+    EXPLAINED,
+    count,
+    footnotes,
+    half_width,
+    heading,
+    letters,
+    number,
+    rank,
+    sections,
+    shown_digits,
+)
 
 
 def table(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
@@ -15,13 +28,14 @@ def table(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], key: 
     marks = footnotes(lines, columns)
     titles = {line.name: line.title for line in lines}
     # A model that was ranked against no other leads nothing.
-    ranked = {column["key"]: sum(line.cells[column["key"]].rank is not None for line in lines) for column in columns}
-    sections = []
-    for section, kinds in SECTIONS:
-        chosen = [line for line in lines if line.kind in kinds]
-        if chosen:
-            shown = [_line(line, columns, key, marks, titles, ranked) for line in chosen]
-            sections.append({"name": section, "explained": EXPLAINED[section], "lines": shown})
+    keys = [column["key"] for column in columns]
+    ranked = Counter((k, line.cells[k].comparable) for k in keys for line in lines if line.cells[k].rank is not None)
+    shown: list[dict[str, Any]] = []
+    for section, label, chosen in sections(lines, key):
+        made = [_line(line, columns, key, marks, titles, ranked) for line in chosen]
+        title = section.capitalize() + (f", {label}" if label else "")
+        explained = APART if label and not shown else EXPLAINED[section]
+        shown.append({"name": section, "title": title, "label": label, "explained": explained, "lines": made})
     return {
         "columns": [
             {
@@ -34,7 +48,7 @@ def table(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], key: 
             for c in columns
         ],
         "protocols": len({column["key"].split("/")[0] for column in columns}) > 1,
-        "sections": sections,
+        "sections": shown,
         "footnotes": letters(marks),
         "ties": any(line.cells[key].tied for line in lines if line.cells[key].rank),
     }
@@ -46,19 +60,19 @@ def _line(
     key: str,
     marks: Mapping[tuple[str, str], list[tuple[str, str]]],
     titles: Mapping[str, str],
-    ranked: Mapping[str, int],
+    ranked: Mapping[tuple[str, tuple[Any, ...]], int],
 ) -> dict[str, Any]:
     cells = []
     for column in columns:
         cell, digits = line.cells[column["key"]], int(column.get("digits", 3))
         cells.append(
             {
-                "value": number(cell.value, digits),
-                "half": half_width(cell, digits),
+                "value": number(cell.value, shown_digits(cell, digits)),
+                "half": half_width(cell, shown_digits(cell, digits)),
                 "tip": _tip(cell, digits),
                 "sort": "" if cell.value is None or not math.isfinite(cell.value) else repr(float(cell.value)),
                 "marks": marks.get((line.name, column["key"]), []),
-                "first": cell.rank is not None and cell.rank[0] == 1 and ranked[column["key"]] > 1,
+                "first": cell.rank is not None and cell.rank[0] == 1 and ranked[column["key"], cell.comparable] > 1,
             }
         )
     first = line.cells[key]
@@ -122,13 +136,13 @@ def numbers(lines: Iterable[Standing], metrics: Iterable[Mapping[str, Any]]) -> 
 
 
 def forest(lines: Sequence[Standing], metric: Mapping[str, Any]) -> Any:
-    digits = int(metric.get("digits", 3))
-    rows = []
+    rows, texts = [], {}
     for line in lines:
         cell = line.cells[metric["key"]]
         if cell.value is not None and math.isfinite(cell.value):
+            texts[cell.value] = number(cell.value, shown_digits(cell, int(metric.get("digits", 3))))
             rows.append((line.title, cell.value, cell.low, cell.high, "control" if line.kind == "control" else "model"))
-    return plots.intervals(rows, metric["name"], lambda value: number(value, digits)) if rows else ""
+    return plots.intervals(rows, metric["name"], texts.__getitem__) if rows else ""
 
 
 def artifact_link(path: str) -> str:

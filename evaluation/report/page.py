@@ -38,6 +38,8 @@ class ReportData:
     audio: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Row name, or "real" for the corpus -> clips: caption, codes (int16 (timesteps,)), sample_rate (Hz),
     details (shown below: predicted label, confidence, log-likelihood ...)."""
+    about_audio: Mapping[str, str] = field(default_factory=dict)
+    """Row name or "real" -> a sentence on which clips these are, and in what order."""
     provenance: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     """Row name -> the artifacts its numbers came from, first to last: stage, path (relative to the corpus folder),
     digest, version, seconds, settings (dict), commit, modified (whether the files differed from that commit)."""

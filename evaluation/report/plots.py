@@ -55,8 +55,8 @@ def short(value: float) -> str:
     """A tick's label: 0.01, 2.5, 40, 10k, 3M."""
     for size, letter in ((1e6, "M"), (1e3, "k")):
         if abs(value) >= size * (10 if letter == "k" else 1):
-            return f"{value / size:g}{letter}"
-    return f"{value:.6g}"
+            return f"{value / size:g}{letter}".replace("-", "−")
+    return f"{value:.6g}".replace("-", "−")
 
 
 def intervals(

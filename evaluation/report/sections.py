@@ -6,8 +6,8 @@ from typing import Any
 from evaluation.report import players, plots
 from evaluation.report.board import artifact_link, forest, numbers, table
 from evaluation.report.page import ReportData
-from evaluation.standings import Standing, complete_metrics, headline, merge_seeds, standings, verdict
-from evaluation.wording import count, heading
+from evaluation.standings import Standing, complete_metrics, headline, merge_seeds, standings
+from evaluation.wording import count, heading, verdict
 
 REAL = "real"
 MOST_LABELS = 40
@@ -20,7 +20,7 @@ def context(data: ReportData) -> dict[str, Any]:
     metrics = complete_metrics(rows, data.metrics)
     lines = standings(rows, metrics)
     names = {line.name: line for line in lines}
-    for field in ("audio", "provenance", "commands", "histograms"):
+    for field in ("audio", "about_audio", "provenance", "commands", "histograms"):
         if unknown := sorted(set(getattr(data, field)) - set(names) - {REAL}):
             raise ValueError(f"{field} names {unknown[0]!r}, which is no row. Rows: {', '.join(names) or 'none'}.")
     key = headline(metrics)
@@ -89,7 +89,8 @@ def _players(data: ReportData, lines: Sequence[Standing]) -> tuple[list[dict[str
                 }
             )
         title = "Real clips" if name == REAL else titles[name].title
-        grids.append({"title": title, "real": name == REAL, "clips": shown})
+        about = data.about_audio.get(name, "")
+        grids.append({"title": title, "about": about, "real": name == REAL, "clips": shown})
     return grids, lossless
 
 
@@ -187,4 +188,4 @@ def _spaced(key: str) -> str:
 def _short(value: Any) -> str:
     if not isinstance(value, float):
         return str(value)
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
+    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")

@@ -33,7 +33,7 @@ class Classifier(nn.Module):
         if len(set(self.labels)) != len(self.labels) or len(self.labels) < 2:
             raise ValueError(
                 f"a classifier needs two or more classes with different names, not {self.labels}; "
-                "a corpus without labels cannot train one: import or name a classifier of another corpus"
+                "a corpus without labels cannot train one"
             )
 
     def features_and_logits(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:

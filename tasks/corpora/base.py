@@ -88,6 +88,12 @@ class Corpus:
         for name in STATED:
             setattr(cls, name, fields.get(name, ""))
 
+    def check(self, config: Any, source: Path | None) -> None:
+        """Raise ValueError where it can be known before anything runs that no benchmark can come of this.
+
+        For the benchmark, a corpus needs labels, since a classifier is the judge.
+        """
+
     def fingerprint(self, config: Any, source: Path | None) -> str:
         """What else decides what `download` leaves behind: "", or a hash of what lies at `source`. Called often."""
         return ""

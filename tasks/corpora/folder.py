@@ -13,13 +13,14 @@ import csv
 import hashlib
 import json
 import os
-import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from tasks import folders, names
+from tasks.corpora._dealing import deal
 from tasks.corpora.base import (
     AUDIO_SUFFIXES,
     SOURCE,
@@ -46,7 +47,8 @@ class Config(CorpusConfig):
     "none": no labels. Else the name of a CSV file in the folder, with the columns path,label[,split,speaker]: only the
     files that it lists are taken."""
     validation_fraction: float = 0.1
-    """Of the files (of the speakers, where the table names them), exactly, up to rounding; at least one."""
+    """Of the files, exactly, up to rounding, and evenly of all labels; at least one of each label with three files or more.
+    Where the table names speakers: of the speakers, whatever they say."""
     test_fraction: float = 0.1
     """The same for the test split. Where the table has a column `split`, it counts, and the fractions do not."""
     split_seed: int = 0
@@ -54,10 +56,8 @@ class Config(CorpusConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not re.fullmatch(r"[\w .+-]*", self.name):
-            raise ValueError(
-                f"corpus.name={self.name!r} cannot be part of a path: letters, digits, spaces and . _ + - can"
-            )
+        if self.name:
+            names.check("corpus.name", self.name)
         if min(self.validation_fraction, self.test_fraction) <= 0 or self.validation_fraction + self.test_fraction >= 1:
             raise ValueError(
                 f"corpus.validation_fraction={self.validation_fraction} and corpus.test_fraction={self.test_fraction} "
@@ -68,6 +68,22 @@ class Config(CorpusConfig):
 class Folder(Corpus):
     needs_source = True
     download_settings = ("name", "labels", "validation_fraction", "test_fraction", "split_seed")
+
+    def check(self, config: Config, source: Path | None) -> None:
+        """Whether there are files, labels for all of them, two classes or more, and enough of them for three splits."""
+        root = _existing(source)
+        listed = _listed(root, config.labels)
+        bare = [row.path for row in listed if row.label is None]
+        if len(bare) == len(listed):
+            raise ValueError(
+                f"{root}: this corpus has no labels, and a classifier, which is the judge, needs them: put files of one "
+                "class into one sub-folder, or give --set corpus.labels=table.csv"
+            )
+        if bare:
+            raise ValueError(f"{len(bare)} of {len(listed)} files in {root} have no label, e.g. {', '.join(bare[:3])}")
+        if len({row.label for row in listed}) < 2:
+            raise ValueError(f"all files in {root} have the label {listed[0].label!r}: a classifier needs two or more")
+        _splits(listed, config)
 
     def fingerprint(self, config: Config, source: Path | None) -> str:
         """A hash of the names and sizes of the audio files, and of the table: quick enough for every run."""
@@ -91,7 +107,7 @@ class Folder(Corpus):
             table = csv.writer(file, lineterminator="\n")
             table.writerow(COLUMNS)
             for done, (row, split) in enumerate(zip(listed, splits, strict=True), 1):
-                size, sha256 = (root / row.path).stat().st_size, _sha256(root / row.path)
+                size, sha256 = (root / row.path).stat().st_size, folders.sha256(root / row.path)
                 table.writerow((row.path, row.label or "", row.speaker or "", split, size, sha256))
                 total += size
                 hashes[sha256] += 1
@@ -146,8 +162,8 @@ def _existing(source: Path | None) -> Path:
 def _audio_files(root: Path) -> list[tuple[str, int]]:
     """(relative path, size) of all audio files below root, in natural order; hidden ones are left out."""
     found = []
-    for place, folders, files in os.walk(root, followlinks=False):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    for place, below, files in os.walk(root, followlinks=False):
+        below[:] = [name for name in below if not name.startswith(".")]
         for name in files:
             path = Path(place, name)
             if path.suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".") and path.is_file():
@@ -170,16 +186,16 @@ def _listed(root: Path, labels: str) -> list[_Listed]:
     """All recordings with their labels, in natural order."""
     if labels not in ("folders", "none"):
         return sorted(_read_table(root, labels), key=lambda row: natural_key(row.path))
-    names = [name for name, _size in _audio_files(root)]
-    if labels == "none" or not any("/" in name for name in names):
-        return [_Listed(name, None) for name in names]
-    bare = [name for name in names if "/" not in name]
+    files = [name for name, _size in _audio_files(root)]
+    if labels == "none" or not any("/" in name for name in files):
+        return [_Listed(name, None) for name in files]
+    bare = [name for name in files if "/" not in name]
     if bare:
         raise ValueError(
             f"{len(bare)} files in {root} lie in no sub-folder and so have no label, e.g. {bare[0]}: move them into "
             "one, or use --set corpus.labels=none"
         )
-    return [_Listed(name, name.split("/")[0]) for name in names]
+    return [_Listed(name, name.split("/")[0]) for name in files]
 
 
 def _read_table(root: Path, name: str) -> Iterator[_Listed]:
@@ -206,21 +222,13 @@ def _read_table(root: Path, name: str) -> Iterator[_Listed]:
 
 
 def _splits(listed: list[_Listed], config: Config) -> list[str]:
-    """The split of each file: the table's, or by fractions of the speakers, or of the files, in the order of a hash."""
+    """The split of each file: the table's, or by fractions of the speakers, or of the files of every label."""
     if listed[0].split:
         return [row.split for row in listed]
-    units = [f"speaker {row.speaker}" if row.speaker else f"file {row.path}" for row in listed]
-    order = sorted(set(units), key=lambda unit: hashlib.sha256(f"{config.split_seed}/{unit}".encode()).digest())
-    if len(order) < len(SPLITS):
-        raise ValueError(f"{len(order)} files or speakers cannot fill training, validation and test; give at least 3")
-    validation = max(1, round(config.validation_fraction * len(order)))
-    test = min(max(1, round(config.test_fraction * len(order))), len(order) - validation - 1)
-    split = dict.fromkeys(order, "train")
-    split.update(dict.fromkeys(order[:test], "test"))
-    split.update(dict.fromkeys(order[test : test + validation], "validation"))
-    return [split[unit] for unit in units]
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    fractions = (config.validation_fraction, config.test_fraction)
+    if any(row.speaker for row in listed):
+        units = [f"speaker {row.speaker}" if row.speaker else f"file {row.path}" for row in listed]
+        return deal(units, ["" for _ in units], *fractions, config.split_seed)
+    return deal(
+        [f"file {row.path}" for row in listed], [row.label or "" for row in listed], *fractions, config.split_seed
+    )

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tasks import download
+from tasks import download, folders
 from tasks.corpora.base import SOURCE, Corpus, CorpusConfig, Progress, Recording
 
 VERSION = 1
@@ -77,7 +77,7 @@ class SC09(Corpus):
             _note_origin(folder, {"folder": str(source.resolve())})
             _copy(_find_root(source), recordings, progress)
         elif source.is_file():
-            found = download.sha256_of(source)
+            found = folders.sha256(source)
             published = found == SHA256[config.version]
             if not published:
                 print(f"warning: {source} is not the published {url}: its sha256 is {found}")
