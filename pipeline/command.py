@@ -14,6 +14,7 @@ from pipeline import streams
 from pipeline.options import Options, parse
 
 if TYPE_CHECKING:
+    from tasks.artifact import ArtifactTask
     from tasks.benchmark import RunBenchmark
 
 USAGE, STALE, ALREADY_RUNNING, FAILED = 2, 3, 10, 30
@@ -220,7 +221,20 @@ class _Handler(logging.Handler):
                 print(self.format(record), file=sys.stderr)
 
 
+def _tell_of_a_dead_worker(task: "ArtifactTask", message: str) -> None:
+    """Luigi hides it in its log; a worker that was asked to stop (143) is no news."""
+    from tasks import console
+
+    if not message.endswith(str(128 + signal.SIGTERM)):
+        console.say(str(task.place()), "FAILED: the worker process that looked after it was killed")
+
+
 def _hear_luigi() -> None:
+    import luigi
+
+    from tasks.artifact import ArtifactTask
+
+    ArtifactTask.event_handler(luigi.Event.PROCESS_FAILURE)(_tell_of_a_dead_worker)
     for name in ("luigi", "luigi-interface", "luigi.scheduler"):
         logger = logging.getLogger(name)
         logger.handlers, logger.filters, logger.propagate = [], [], False

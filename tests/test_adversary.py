@@ -3,9 +3,12 @@
 import errno
 import json
 import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,3 +155,19 @@ def test_what_an_attempt_took_from_a_source_is_not_taken_for_the_download(tmp_pa
     assert json.loads((out / "source.json").read_text())["published"] is True
     corpus.download(sc09_module.Config(), out, None, lambda *said: None, 1)
     assert len(fetched) == 1
+
+
+# -- killed workers ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_killed_worker_is_told_and_the_next_run_goes_on(workdir):
+    words = ("--workers", "2")
+    process = toy_runs.start(toy_runs.door_command(workdir, "Copy", *words, upto=20, pause=0.15))
+    toy_runs.wait_until(lambda: toy_runs.stages(workdir), "a stage")
+    status = Path(f"/proc/{toy_runs.stages(workdir)[0]}/status").read_text()
+    os.kill(int(re.search(r"PPid:\s+(\d+)", status)[1]), signal.SIGKILL)
+    output = process.communicate(timeout=30)[0]
+    assert process.returncode == 30, output
+    assert "toy/1-count  FAILED: the worker process that looked after it was killed" in output
+    assert "Traceback" not in output
+    assert toy_runs.run(toy_runs.door_command(workdir, "Copy", *words, upto=20)).returncode == 0

@@ -68,7 +68,8 @@ PRESETS = {
     "small": Config(
         steps=1400, batch_size=1, learning_rate=8e-3, beta2=0.99, learning_rate_schedule="cosine", warmup_steps=30,
         gradient_clip=1.0, ema=0.99, validate_every=200, validation_clips=32, listen_every=700,
-        start_marker=True, ordered_codes=True, margin=2000, blocks=1, layers=13, residual_channels=48, skip_channels=64, end_channels=64,
+        start_marker=True, ordered_codes=True, margin=2000,
+        blocks=1, layers=13, residual_channels=48, skip_channels=64, end_channels=64,
     ),
     "paper": Config(
         steps=500_000, batch_size=8, learning_rate=1e-3, learning_rate_schedule="plateau", plateau_factor=0.2,
