@@ -141,7 +141,7 @@ def check_luigis_flags(words: list[str]) -> None:
         flag, equals, value = rest.pop(0).partition("=")
         if flag not in known:
             raise EarshotError(
-                f"no such flag: {flag}. --help lists ours; Luigi's own work as well, --workers above all"
+                f"no such flag: {flag}. --help lists ours; Luigi's own, such as --scheduler-host, work as well"
             )
         parameter = known[flag]
         switch = (

@@ -9,8 +9,7 @@ EPILOG = """\
 Luigi's own flags work as well, --scheduler-host above all.
 Exit status: 0 done; 2 wrong usage; 3 a finished folder is stale; 10 another run is building the same folder;
 30 a stage failed; 20, 25, 35 and 40 Luigi could not run a stage; 130 and 143 interrupted; 141 the reader of
-the output is gone. After all but 2 and 3 the
-same command goes on where the run stopped.
+the output is gone. After all but 2 and 3 the same command goes on where the run stopped.
 """
 
 
