@@ -200,3 +200,11 @@ def test_a_sampling_setting_is_for_the_models_that_have_it(workdir: Path) -> Non
     wrong = door(workdir, "--plan", "--set", "sampling.temprature=0.9")
     assert wrong.returncode == 2
     assert "Did you mean temperature?" in wrong.stderr
+
+
+@pytest.mark.parametrize(("config", "warned"), [("luigi.cfg", True), ("pipeline/cluster.cfg", False)])
+def test_a_scheduler_that_the_configuration_overrules_is_told(config: str, warned: bool) -> None:
+    words = [sys.executable, "-c", "import pipeline.evaluate", "--scheduler-host", "elsewhere"]
+    answer = command(*words, env={**os.environ, "LUIGI_CONFIG_PATH": config, "PYTHONPATH": str(REPOSITORY)})
+    assert answer.returncode == 0, answer.stderr
+    assert ("LUIGI_CONFIG_PATH" in answer.stderr) == warned
