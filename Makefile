@@ -5,7 +5,7 @@ PYTHON = python3 python3.13 python3.12 python3.11
 PIP = .venv/bin/python -m pip --disable-pip-version-check -qq
 
 help:
-	@echo "make demo       the whole benchmark on spoken digits: about ten minutes on two cores, nothing to download but packages"
+	@echo "make demo       the whole benchmark on spoken digits: under ten minutes on two cores, nothing to download but packages"
 	@echo "make test       the linters, then the tests that take seconds"
 	@echo "make test-all   the linters, then every test"
 	@echo "make lint       ruff and mypy"
