@@ -58,7 +58,9 @@ def run(options: Options) -> int:
         status = work(task, options)
         if status:
             return status
-    for step in steps:  # who was killed between finishing an artifact and tidying up after it left that to us
+    # Who was killed between finishing an artifact and tidying up after it left that to us; and the newest leaderboard, to
+    # which the links lead, may have been another classifier's.
+    for step in steps:
         with contextlib.suppress(OSError):
             step.task.clean_up()
     print(summary(task))
@@ -186,7 +188,6 @@ def work(task: "RunBenchmark", options: Options) -> int:
 def summary(task: "RunBenchmark") -> str:
     """The leaderboard, and where to look next."""
     comparison = task.requires()
-    comparison.clean_up()  # the leaderboard of another classifier may have been the newest
     place = comparison.folder.parent.parent
     table = (comparison.folder / "leaderboard.txt").read_text(encoding="utf-8")
     shown = os.path.relpath(place) if not os.path.relpath(place).startswith("..") else str(place)

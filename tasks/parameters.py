@@ -41,10 +41,10 @@ class CorpusParameter(luigi.Parameter[str]):
     def normalize(self, value: str) -> str:
         from tasks import corpora
 
-        value = value.replace("-", "_")
-        if value not in corpora.names():
-            raise EarshotError(unknown("corpus", value, corpora.names(), f"Add one as tasks/corpora/{value}.py"))
-        return value
+        try:
+            return corpora.find(value).name
+        except ValueError as error:
+            raise EarshotError(str(error)) from None
 
 
 class ModelParameter(luigi.Parameter[str]):

@@ -14,6 +14,7 @@ from tasks.classifier import CLASSIFIER
 from tasks.parameters import SettingsParameter
 from tasks.rows import chain, rows, training
 from tasks.settings import Settings
+from tasks.training import clip_format
 
 CLIPS_PER_ROW, CLIPS_OF_NOISE = 10, 3  # of silence and white noise three tell all
 HELD_OUT = "held-out"
@@ -100,7 +101,7 @@ def _classifier(folder: Path) -> dict[str, Any]:
 
 
 def _curves(place: Path, table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The losses of every training behind the measured rows, and of the classifier."""
+    """The losses of every training behind the measured rows."""
     curves = {}
     trainings = {
         f"{row['title']} seed {run['seed']}": training(place / run["source"])
@@ -120,6 +121,17 @@ def _curves(place: Path, table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return curves
 
 
+def _labels(clips: Path) -> list[str]:
+    """The names of the classes, in the order of their indices; [] where the corpus has none."""
+    names: list[str] = json.loads((clips / "labels.json").read_text(encoding="utf-8"))
+    return names
+
+
+def _rate(clips: Path) -> int:
+    """Sample rate in Hz."""
+    return clip_format(clips)[0]
+
+
 def _number(text: str) -> float | None:
     return float(text) if text else None
 
@@ -128,9 +140,7 @@ def _real_audio(clips: Path) -> dict[str, Any]:
     """One test clip of each class, or the first ones where there are no classes."""
     from models.clips import load_split
 
-    test = load_split(clips, "test")
-    names = json.loads((clips / "labels.json").read_text(encoding="utf-8"))
-    rate = folders.read_json(clips / folders.METRICS)["sample_rate"]
+    test, names, rate = load_split(clips, "test"), _labels(clips), _rate(clips)
     if test.labels is None:
         chosen = [(row, f"clip {row}") for row in range(min(CLIPS_PER_ROW, len(test)))]
     else:
@@ -168,7 +178,7 @@ def _held_out_captions(clips: Path, count: int) -> list[str]:
     chosen = choose(len(test), count, 0)
     if test.labels is None:
         return [f"test clip {row}" for row in chosen]
-    names = json.loads((clips / "labels.json").read_text(encoding="utf-8"))
+    names = _labels(clips)
     return [names[test.labels[row]] for row in chosen]
 
 
@@ -179,7 +189,6 @@ def _audio(name: str, evaluation: Path, real: Path) -> list[dict[str, Any]]:
     from evaluation.wording import number
 
     config = folders.read_json(evaluation / folders.CONFIG)
-    classifier = machine.workdir() / config["inputs"].get("classifier", {}).get("artifact", "")
     most = CLIPS_PER_ROW
     if config["task"] == "EvaluateControls":
         samples = features = evaluation / _control(name)
@@ -187,15 +196,11 @@ def _audio(name: str, evaluation: Path, real: Path) -> list[dict[str, Any]]:
         most = CLIPS_PER_ROW if _control(name) == HELD_OUT else CLIPS_OF_NOISE
     else:
         samples, features = (machine.workdir() / config["inputs"][n]["artifact"] for n in ("samples", "features"))
-        classifier = (
-            machine.workdir() / folders.read_json(features / folders.CONFIG)["inputs"]["classifier"]["artifact"]
-        )
         with open(samples / drawing.TABLE, newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
     codes = np.load(samples / drawing.SAMPLES, mmap_mode="r")
-    rate = int(lines[0]["sample_rate"]) if lines else _rate(classifier)
+    rate, labels = _rate(real), _labels(real)
     heard = listening.read(features, "samples")["log_probabilities"]
-    labels = folders.read_json(classifier / folders.METRICS)["test"]["labels"]
     captions = [f"draw {line['draw_index']}" for line in lines]
     if not lines:
         held_out = _control(name) == HELD_OUT
@@ -209,14 +214,9 @@ def _audio(name: str, evaluation: Path, real: Path) -> list[dict[str, Any]]:
     return clips
 
 
-def _rate(classifier: Path) -> int:
-    return folders.read_json(classifier / "model.json")["sample_rate"]
-
-
 def _histograms(table: Sequence[Mapping[str, Any]], sources: Mapping[str, Path], clips: Path) -> dict[str, Any]:
     """What the classifier hears in the samples of each model."""
-    labels = json.loads((clips / "labels.json").read_text(encoding="utf-8"))
-    found = {}
+    labels, found = _labels(clips), {}
     for row in table:
         if row["kind"] != "control":
             counts = folders.read_json(sources[row["name"]] / folders.METRICS)["class_counts"]

@@ -24,13 +24,13 @@ def workdir(tmp_path: Path) -> Iterator[Path]:
     lines = [f"{i},{labels[i % 2]},test,8" for i in range(10)]
     (clips / "clips.csv").write_text("\n".join(["index,label,split,valid", *lines]))
     folders.write_json(clips / "labels.json", labels)
+    folders.write_json(clips / "metrics.json", {"sample_rate": RATE, "timesteps": 8})
     np.save(clips / "clips.npy", np.arange(80, dtype=np.int16).reshape(10, 8))
     test = {"labels": labels, "accuracy": 0.5, "accuracy_low": 0.4, "accuracy_high": 0.6, "reliability_bins": []}
     test |= {"confusion_matrix": [[3, 0], [0, 0]], "per_class_accuracy": {"no": 1.0, "yes": None}}
     metrics = {"test": test | {"expected_calibration_error": 0.1}, "parameters": 9}
     folders.write_json(classifier / folders.METRICS, metrics)
     folders.write_json(classifier / folders.CONFIG, {"parameters": {"classifier": "small", "classifier_seed": "2"}})
-    folders.write_json(classifier / "model.json", {"sample_rate": RATE})
     with toy_runs.settings(workdir=tmp_path):
         yield tmp_path
 
