@@ -127,7 +127,7 @@ class Autoregressive(Generator):
         codes, log_likelihood = draw(
             self.stepper(count), self.before, uniforms, given, settings.temperature, settings.top_p
         )
-        return Samples(self.quantizer.decode(codes).cpu(), log_likelihood)
+        return Samples(self.quantizer.decode(codes).cpu(), log_likelihood, evaluations=self.timesteps)
 
 
 def cross_entropy(logits: Tensor, codes: Tensor, scored: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ from models.clips import Clips
 from models.generators.wavenet import PRESETS, Config, WaveNet
 from models.layers.causal import GatedStack, gated_layer
 from models.layers.quantization import ZERO
-from models.published import wavenet_state
+from models.published import wavenet as published
 from tests import reference
 
 TINY: dict[str, Any] = {"blocks": 2, "layers": 4, "residual_channels": 8, "skip_channels": 16, "end_channels": 12}
@@ -22,7 +22,7 @@ def released(version: str) -> tuple[WaveNet, dict[str, Tensor]]:
     """The fixture's network with its weights, and the fixture's arrays."""
     fixture = reference.load(f"fw_wavenet_{version}")
     net = WaveNet(Config(**TINY, scale_per_clip=True, train_on_padding=False), 16000, 48)
-    net.load_state_dict(wavenet_state(fixture.state))
+    net.load_state_dict(published.convert(fixture.state, 48).state)
     return net.freeze(), {name: torch.from_numpy(array) for name, array in fixture.arrays.items()}
 
 
@@ -67,9 +67,24 @@ def net_prefix(version: str, run: str) -> int:
     return max(prefix - (version == "main"), 0)
 
 
-def test_published_state_with_a_missing_key_is_refused() -> None:
-    with pytest.raises(ValueError, match=r"has no 'model\.gate_convs\.0\.weight'"):
-        wavenet_state({"model.filter_convs.0.weight": torch.zeros(8, 8, 2)})
+def test_published_state_that_does_not_fit_is_refused() -> None:
+    state = dict(reference.load("fw_wavenet_main").state)
+    del state["model.gate_convs.0.weight"]
+    state |= {"model.extra": torch.zeros(1), "model.skip_convs.3.weight": torch.zeros(16, 8, 2)}
+    with pytest.raises(ValueError, match="not a WaveNet of the SaShiMi release") as refused:
+        published.convert(state, 48)
+    assert "missing: model.gate_convs.0.weight (8, 8, 2)" in str(refused.value)
+    assert "misshapen: model.skip_convs.3.weight is (16, 8, 2), not (16, 8, 1)" in str(refused.value)
+    assert "unknown: model.extra" in str(refused.value)
+
+
+@pytest.mark.parametrize("version", ["main", "v2"])
+def test_settings_are_read_off_a_published_state(version: str) -> None:
+    settings = published.convert(reference.load(f"fw_wavenet_{version}").state, 48).settings
+    assert {name: settings[name] for name in ("residual_channels", "skip_channels", "end_channels")} == {
+        name: TINY[name] for name in ("residual_channels", "skip_channels", "end_channels")
+    }
+    assert settings["blocks"] * settings["layers"] == TINY["blocks"] * TINY["layers"]
 
 
 def test_parameter_count_of_the_paper() -> None:

@@ -41,10 +41,14 @@ class Samples:
 
     waveforms:      (count, timesteps) float32 in [-1, 1]
     log_likelihood: (count,) float64, nats, the model's own (untempered, untruncated); None where the model has none
+    evaluations:    how often the network was evaluated for each sample (NFE), or 0 where there is none to evaluate
+    labels:         (count,) int64, the classes that samples were asked for; None where the model was not told any
     """
 
     waveforms: Tensor
     log_likelihood: Tensor | None = None
+    evaluations: int = 1
+    labels: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.waveforms)

@@ -75,4 +75,4 @@ class Noise(Generator):
         white = (rng or SampleRandom(0)).normal(count, self.timesteps).to(self.device)
         gain = torch.exp(self.log_spectrum(self.timesteps) / 2)
         waveforms = torch.fft.irfft(torch.fft.rfft(white) * gain, n=self.timesteps)
-        return Samples(waveforms.clamp(-1, 1).cpu())
+        return Samples(waveforms.clamp(-1, 1).cpu(), evaluations=0)
