@@ -198,6 +198,40 @@ def test_the_smoke_preset_trains_and_draws(plugin: Plugin, tmp_path: Path) -> No
     assert models.load(tmp_path).sample(2).waveforms.shape == (2, timesteps)
 
 
+def test_a_killed_training_ends_with_the_same_weights(plugin: Plugin, tmp_path: Path) -> None:
+    """Killed after a checkpoint, in the middle of a step: the resumed training is the uninterrupted one, bit for bit."""
+    timesteps, steps = 500, 4
+    tones = clips_of(timesteps)
+    corpus = ClipArray(to_int16(tones.waveforms.repeat(8, 1).numpy()), tones.valid.repeat(8).numpy(), np.arange(32) % 2)
+    config = dataclasses.replace(plugin.presets["smoke"], checkpoint_every=2, validate_every=2)
+
+    class Killed(BaseException):
+        pass
+
+    def train(folder: Path, die_in_step: int = 0) -> bytes:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            model = plugin.cls(config, SAMPLE_RATE, timesteps)
+        loss, updates = model.loss, [0]
+
+        def fragile(*arguments: Any) -> Any:
+            updates[0] += torch.is_grad_enabled()  # validation is no update
+            if die_in_step and updates[0] > (die_in_step - 1) * sum(times for _, times in model.schedule):
+                raise Killed
+            return loss(*arguments)
+
+        model.loss = fragile
+        fit(model, corpus, corpus, folder, config=config, seed=0, max_steps=steps)
+        return (folder / "model.safetensors").read_bytes()
+
+    whole = train(tmp_path / "whole")
+    with pytest.raises(Killed):
+        train(tmp_path / "killed", die_in_step=4)
+    assert (tmp_path / "killed" / "checkpoints" / "last.pt").exists()
+    assert not (tmp_path / "killed" / "model.safetensors").exists()
+    assert train(tmp_path / "killed") == whole
+
+
 OUTSIDE = '''
 from dataclasses import dataclass
 import torch
