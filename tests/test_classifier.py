@@ -13,8 +13,9 @@ import torch
 import models
 from models import classifiers, plugins
 from models.assessment import assess, assess_predictions, calibration, embed, wilson_interval
-from models.classifiers.resnext import PRESETS, Config, ResNeXt, from_release
+from models.classifiers.resnext import PRESETS, Config, ResNeXt
 from models.clips import ClipArray
+from models.published.resnext import convert
 from models.training import fit
 from tests import reference
 
@@ -26,9 +27,11 @@ def released(item: reference.Reference) -> ResNeXt:
     """Our network with the release's arguments and weights."""
     given = item.config["config"]["constructor"]
     assert given["nlabels"] == 10
+    converted = convert(item.state, 16000)
     shape = {name: given[name] for name in ("depth", "cardinality", "base_width", "widen_factor")}
-    network = ResNeXt(Config(**shape), 16000, 16000, DIGITS)
-    network.load_state_dict(from_release({f"module.{name}": tensor for name, tensor in item.state.items()}))
+    assert shape.items() <= converted.settings.items()
+    network = ResNeXt(Config(**converted.settings), 16000, 16000, DIGITS)
+    network.load_state_dict(converted.state)
     return network.eval()
 
 

@@ -6,14 +6,14 @@ input of that layer is what the metrics call features.
 
 `paper` is the SC09 classifier of the SaShiMi release: ResNeXt-29, 8 groups of 64, widened by 4 (34,425,546 parameters
 for ten classes), trained on 31,158 clips with SGD, a plateau schedule, class-balanced batches and strong augmentation.
-Its published weights fit after `from_release`.
+`models/published/resnext.py` reads its published weights.
 
 Differs from the paper (section 5.1, the CIFAR form): one input channel, 32 x 32 decibels instead of an image, and
 augmentation of sound. Differs from the release in `smoke` and `small` only: they halve the picture at once and train
 with AdamW, and `small` adds white noise of random levels to what it learns from.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -160,11 +160,6 @@ def _stage(config: Config, stage: int, channels_in: int, channels_out: int) -> n
             ),
         )
     return blocks
-
-
-def from_release(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The release's state_dict (plain, or saved from DataParallel with its `module.` prefix) under our names."""
-    return {name.removeprefix("module."): tensor for name, tensor in state.items()}
 
 
 PRESETS = {
