@@ -19,18 +19,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from evaluation.standings import (
-    Standing,
-    complete_metrics,
-    headline,
-    main_columns,
-    merge_seeds,
-    standings,
-)
+from evaluation.seeds import merge_seeds
+from evaluation.standings import Standing, complete_metrics, headline, main_columns, standings
 from evaluation.wording import (
-    APART,
-    EXPLAINED,
+    apart,
     count,
+    explained,
     footnotes,
     half_width,
     heading,
@@ -43,9 +37,9 @@ from evaluation.wording import (
 )
 
 CSV_COLUMNS = (
-    *("row", "title", "kind", "model", "preset", "draw", "count", "parameters", "seed", "metric"),
+    *("row", "title", "kind", "conditional", "model", "preset", "draw", "count", "parameters", "nfe", "seed", "metric"),
     *("value", "low", "high", "standard_error", "method", "n_reference", "n_generated", "better", "unit", "version"),
-    *("likelihood_space", "rank_low", "rank_high", "source", "digest"),
+    *("likelihood_space", "rank_low", "rank_high", "trained", "source", "digest"),
 )
 FORMAT = 1
 NAME_WIDTHS = (44, 30, 22, 16)
@@ -91,8 +85,7 @@ def format_table(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[st
                 words += [f"also measured, in leaderboard.md: {left_out}"] if left_out else []
                 if any(line.cells[key].tied for line in lines):
                     words.append("a rank such as 1–2 is a tie: the interval of the difference holds zero")
-                if len(sections(lines, key)) > len({name for name, *_ in sections(lines, key)}):
-                    words.append(APART)
+                words += apart(lines, key)
                 wrapped = [line for text in words for line in textwrap.wrap(text, width, subsequent_indent="   ")]
                 return "\n".join([text[:width] for text in table] + wrapped)
     raise AssertionError("the narrowest table is always returned")
@@ -107,8 +100,8 @@ def format_markdown(lines: Sequence[Standing], metrics: Sequence[Mapping[str, An
     marks = footnotes(lines, metrics)
     for section, label, chosen in sections(lines, key):
         parts.append(f"## {section.capitalize()}" + (f", {label}" if label else ""))
-        if EXPLAINED[section]:
-            parts.append(EXPLAINED[section])
+        if text := explained(section, chosen):
+            parts.append(text)
         parts.append(_markdown_table(chosen, main, key, marks, ranked=section == "models"))
         if shown := [metric for metric in more if any(line.cells[metric["key"]].value is not None for line in chosen)]:
             parts.append("More measures of the same samples:")
@@ -116,7 +109,7 @@ def format_markdown(lines: Sequence[Standing], metrics: Sequence[Mapping[str, An
     parts.append("\n".join(f"[{letter}] {_escape(text)}  " for letter, text in letters(marks).items()))
     parts.append(
         "Values are ± half of the 95 % interval. A rank such as 1–2 is a tie: the interval of the difference holds "
-        "zero. "
+        "zero. NFE is the number of network evaluations for one sample. "
         "Every number, with its interval, counts, version and source: leaderboard.csv and leaderboard.json."
     )
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -129,12 +122,14 @@ def format_csv(lines: Sequence[Standing]) -> str:
     writer.writeheader()
     for line in lines:
         common: dict[str, Any] = {"row": line.name, "title": line.title, "kind": line.kind}
-        common |= {key: line.row.get(key) for key in ("model", "preset", "draw", "count", "parameters")}
+        common |= {
+            key: line.row.get(key) for key in ("conditional", "model", "preset", "draw", "count", "parameters", "nfe")
+        }
         for key, cell in line.cells.items():
             rank = dict(zip(("rank_low", "rank_high"), cell.rank or ("", ""), strict=True))
             for run in cell.runs:
                 about: dict[str, Any] = {name: run["score"][name] for name in CSV_COLUMNS if name in run["score"]}
-                about |= {"seed": run["seed"], "source": run["source"], "digest": run["digest"]}
+                about |= {name: run[name] for name in ("seed", "trained", "source", "digest")}
                 ranks = rank if len(cell.runs) == 1 else {}
                 writer.writerow(common | about | ranks | {"metric": key, "likelihood_space": cell.space})
             if len(cell.runs) > 1 and cell.value is not None:
@@ -176,7 +171,8 @@ def _text_table(
     name_width: int,
     marks: Mapping[tuple[str, str], list[tuple[str, str]]],
 ) -> list[str]:
-    table: list[list[str]] = [["rank", "row", *map(heading, columns)]]
+    about = ["NFE"] if any(line.row.get("nfe") is not None for line in lines) else []
+    table: list[list[str]] = [["rank", "row", *map(heading, columns), *about]]
     parts = sections(lines, key)
     rules = []
     for label, line in [(label, line) for _, label, chosen in parts for line in chosen]:
@@ -184,9 +180,11 @@ def _text_table(
             rules.append((len(table), f"── {label} " if label else ""))
         name = "".join(letter if letter.isprintable() else " " for letter in line.title)
         name = name if len(name) <= name_width else name[: name_width - 1] + "…"
+        name += " (conditional)" if line.mark else ""
         name += f" ({len(line.seeds)} seeds)" if len(line.seeds) > 1 else ""
         values = [_value(line, column, marks, "{}") for column in columns]
-        table.append([rank(line.cells[key]) or "·", name, *values])
+        evaluations = [count(line.row.get("nfe")) for _ in about]
+        table.append([rank(line.cells[key]) or "·", name, *values, *evaluations])
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     printed = ["  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip() for row in table]
     for position, label in reversed(rules):
@@ -201,14 +199,16 @@ def _markdown_table(
     marks: Mapping[tuple[str, str], list[tuple[str, str]]],
     ranked: bool,
 ) -> str:
-    head = (["rank"] if ranked else []) + ["row", *(_escape(heading(column)) for column in columns), "samples", "seeds"]
+    about = ("parameters", "nfe", "count")
+    head = ["rank"] if ranked else []
+    head += ["row", *(_escape(heading(column)) for column in columns), "parameters", "NFE", "samples", "seeds"]
     table = [head]
     for line in lines:
         texts = [rank(line.cells[key]) or "–"] if ranked else []
-        texts.append(_escape(line.title) + (" (imported)" if line.kind == "imported" else ""))
+        texts.append(_escape(line.marked) + (" (imported)" if line.kind == "imported" else ""))
         for column in columns:
             texts.append(_value(line, column, marks))
-        table.append([*texts, count(line.row.get("count")), str(len(line.seeds))])
+        table.append([*texts, *(count(line.row.get(name)) for name in about), str(len(line.seeds))])
     widths = [max(3, *(len(row[column]) for row in table)) for column in range(len(head))]
     printed = [
         "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in table

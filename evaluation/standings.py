@@ -6,28 +6,22 @@ only: the terminal summary at the end of a run calls it from a process that must
 Ranks. Two rows of one measure are told apart where |a - b| > 1.96 sqrt(se_a^2 + se_b^2), the paired difference given
 the reference that both share. A row's rank is an interval: from 1 + the number of rows that beat it, to the number of
 rows that it does not beat. The bias of most measures depends on how many samples there are: rows over other counts,
-by another version, or over another likelihood space are ranked apart, every group from 1. The level is per pair; nothing
-is corrected for the number of pairs. For scores over the same clips (NLL) the formula is conservative:
+by another version, or over another likelihood space are ranked apart, every group from 1. So are rows whose samples were
+given something, the beginning of a real clip or a class: they have less to make up. The level is per pair; nothing is
+corrected for the number of pairs. For scores over the same clips (NLL) the formula is conservative:
 `uncertainty.difference` pairs the clips, but needs every clip's influence.
-
-Seeds. A row with several training seeds shows their mean; its interval is the wider of the t-interval over the seeds
-and the interval from sampling alone, since an interval over samples of one training overclaims.
 """
 
 import itertools
 import math
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from statistics import fmean, stdev
 from typing import Any
 
-KINDS = ("measured", "imported", "published", "control")
+from evaluation.seeds import Z, merge_seeds, over_seeds
+
 RANKED = ("measured", "imported")
 NOT_MEASURED = "not measured"
-Z = 1.959964
-# Two-sided 95 % quantiles of Student's t for 1 to 10 degrees of freedom.
-T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622, 2.2281)
 
 
 @dataclass(frozen=True)
@@ -43,7 +37,7 @@ class Cell:
     method: str = ""
     reason: str = ""
     runs: tuple[Mapping[str, Any], ...] = ()
-    """One per seed: seed, source, digest, and score (the Score's JSON)."""
+    """One per seed: seed, trained (the folder that `models.load` reads), source, digest, and score (the Score's JSON)."""
     space: str = ""
     """What a likelihood is over, e.g. "8-bit mu-law, unscaled"; values over different spaces are not compared."""
     counts: tuple[int | None, int | None] = (None, None)
@@ -75,6 +69,16 @@ class Standing:
     seeds: tuple[Any, ...]
     cells: Mapping[str, Cell] = field(default_factory=dict)
 
+    @property
+    def mark(self) -> str:
+        """`conditional: 0.25 s prefix` where the samples were given something; "" where they were given nothing."""
+        return f"conditional: {self.row['conditional']}" if self.row.get("conditional") else ""
+
+    @property
+    def marked(self) -> str:
+        """The title with its mark."""
+        return f"{self.title} ({self.mark})" if self.mark else self.title
+
 
 def standings(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]]) -> list[Standing]:
     """The leaderboard's lines in order: models by the headline measure, then published rows, then controls.
@@ -92,35 +96,6 @@ def standings(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[str, 
     for metric in known:
         lines = _ranked(lines, metric["key"])
     return _sorted(lines, headline(known))
-
-
-def merge_seeds(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Rows with the same name, kind, model, preset and draw become one, with a run per training seed."""
-    merged: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for row in rows:
-        _check(row)
-        identity = tuple(str(row.get(key)) for key in ("name", "kind", "model", "preset", "draw"))
-        into = merged.setdefault(identity, {**row, "runs": []})
-        for run in row["runs"]:
-            twin = next((other for other in into["runs"] if other.get("seed") == run.get("seed")), None)
-            if twin is None:
-                into["runs"].append(run)
-            elif twin != run:
-                raise ValueError(
-                    f"row {row['name']!r} has two different results for seed {run.get('seed')}: "
-                    f"{twin.get('source')} and {run.get('source')}. Give the rows different names, or leave one out."
-                )
-    names = Counter(row["name"] for row in merged.values())
-    for name, count in names.items():
-        if count > 1:
-            raise ValueError(
-                f"{count} rows are called {name!r} but differ in kind, model, preset or draw. "
-                f"Names must tell rows apart: for instance '{name}/small' and '{name}/small+temperature=0.9'."
-            )
-    for row in merged.values():
-        row["runs"].sort(key=lambda run: (run.get("seed") is None, run.get("seed") or 0))
-        row["seeds"] = [run.get("seed") for run in row["runs"]]
-    return list(merged.values())
 
 
 def complete_metrics(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -159,13 +134,6 @@ def separable(a: Cell, b: Cell) -> bool:
     return abs(a.value - b.value) > Z * math.hypot(a.standard_error, b.standard_error)
 
 
-def t_quantile(freedom: int) -> float:
-    """Two-sided 95 % quantile of Student's t; beyond the table by the Cornish-Fisher expansion, good to 1e-3."""
-    if freedom <= len(T):
-        return T[freedom - 1]
-    return Z + (Z**3 + Z) / (4 * freedom) + (5 * Z**5 + 16 * Z**3 + 3 * Z) / (96 * freedom**2)
-
-
 def groups(lines: Iterable[Standing], key: str) -> list[tuple[str, list[Standing]]]:
     """The models in groups that are ranked apart, each with what it has in common ("512 samples"; "" for the only one)."""
     found: dict[tuple[Any, ...] | None, list[Standing]] = {}
@@ -173,31 +141,26 @@ def groups(lines: Iterable[Standing], key: str) -> list[tuple[str, list[Standing
         if line.kind in RANKED:
             found.setdefault(line.cells[key].comparable if _known(line.cells[key]) else None, []).append(line)
     rest = found.pop(None, [])
-    if len(found) < 2:
+    if len(found) < 2 and not any(members[0].mark for members in found.values()):
         return [("", together)] if (together := [*itertools.chain(*found.values(), rest)]) else []
     cells = [members[0].cells[key] for members in found.values()]
     versions = len({cell.version for cell in cells}) > 1
     named = []
     for cell, members in zip(cells, found.values(), strict=True):
         count = f"{cell.counts[1]:,} samples" if cell.counts[1] else "unknown counts"
-        named.append((", ".join(filter(None, (count, f"version {cell.version}" * versions, cell.space))), members))
+        label = ", ".join(filter(None, (count, f"version {cell.version}" * versions, cell.space)))
+        named.append((f"{label} ({members[0].mark})" if members[0].mark else label, members))
     return named + ([(NOT_MEASURED, rest)] if rest else [])
-
-
-def _check(row: Mapping[str, Any]) -> None:
-    name = row.get("name")
-    if not isinstance(name, str) or not name:
-        raise ValueError(f"a leaderboard row needs a name (text): got {name!r}.")
-    if row.get("kind") not in KINDS:
-        raise ValueError(f"row {name!r} is of kind {row.get('kind')!r}. Kinds: {', '.join(KINDS)}.")
-    if not row.get("runs") or any("scores" not in run for run in row["runs"]):
-        raise ValueError(f"row {name!r} needs `runs`, one per training seed, each with its `scores`.")
 
 
 def _cell(row: Mapping[str, Any], metric: Mapping[str, Any]) -> Cell:
     key = metric["key"]
     runs = [
-        {"seed": run.get("seed"), "source": run.get("source", ""), "digest": run.get("digest", ""), "score": score}
+        {
+            "seed": run.get("seed"),
+            **{name: run.get(name, "") for name in ("trained", "source", "digest")},
+            "score": score,
+        }
         for run in row["runs"]
         if (score := run["scores"].get(key)) is not None and score.get("value") is not None
     ]
@@ -218,7 +181,7 @@ def _cell(row: Mapping[str, Any], metric: Mapping[str, Any]) -> Cell:
     counts = [(score.get("n_reference"), score.get("n_generated")) for score in scores]
     warnings = {text: None for detail in details for text in _texts(detail.get("warnings", detail.get("warning")))}
     return Cell(
-        **_over_seeds(scores),
+        **over_seeds(scores),
         runs=tuple(runs),
         space=" / ".join(space for space in spaces if space),
         counts=counts[0],
@@ -228,34 +191,10 @@ def _cell(row: Mapping[str, Any], metric: Mapping[str, Any]) -> Cell:
         comparable=(
             tuple(spaces),
             tuple(sorted({repr((s.get("version"), c)) for s, c in zip(scores, counts, strict=True)})),
+            row.get("conditional") or "",
         ),
         warnings=tuple(warnings),
     )
-
-
-def _over_seeds(scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Value, interval, standard error and method of one score, or of the mean over several training seeds."""
-    if len(scores) == 1:
-        return {key: scores[0].get(key) for key in ("value", "low", "high", "standard_error")} | {
-            "method": scores[0].get("method", "")
-        }
-    values = [float(score["value"]) for score in scores]
-    count = len(values)
-    value = fmean(values)
-    if not math.isfinite(value):
-        return {"value": value, "method": f"mean of {count} training seeds"}
-    spread = stdev(values)
-    errors = [score.get("standard_error") for score in scores]
-    sampling = math.sqrt(sum(error**2 for error in errors if error is not None) / count**2)
-    half = max(t_quantile(count - 1) * spread / math.sqrt(count), Z * sampling)
-    return {
-        "value": value,
-        "low": value - half,
-        "high": value + half,
-        "standard_error": half / Z,
-        "spread": spread,
-        "method": f"mean of {count} training seeds; the wider of the intervals over seeds (t) and over samples",
-    }
 
 
 def _texts(value: Any) -> list[str]:
@@ -289,11 +228,12 @@ def _with_rank(line: Standing, key: str, rank: tuple[int, int], tied: tuple[str,
 def _sorted(lines: Iterable[Standing], key: str) -> list[Standing]:
     section = {"measured": 0, "imported": 0, "published": 1, "control": 2}
 
-    def order(line: Standing) -> tuple[int, bool, int, str, float, str]:
+    def order(line: Standing) -> tuple[int, bool, bool, int, str, float, str]:
         cell = line.cells[key]
         known = _known(cell)
         value = (cell.value or 0.0) * (-1 if cell.better == "higher" else 1) if known else 0.0
-        group = (-(cell.counts[1] or 0), repr(cell.comparable)) if known and line.kind in RANKED else (0, "")
+        grouped = known and line.kind in RANKED
+        group = (bool(line.mark), -(cell.counts[1] or 0), repr(cell.comparable)) if grouped else (False, 0, "")
         return section[line.kind], not known, *group, value, line.name
 
     return sorted(lines, key=order)

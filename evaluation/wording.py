@@ -20,6 +20,9 @@ EXPLAINED = {
 }
 
 APART = "Rows over different numbers of samples are ranked apart: how few there are biases most measures."
+CONDITIONAL = (
+    "Conditional rows are ranked apart: their samples were given something, the beginning of a real clip or a class."
+)
 
 
 def sections(lines: Sequence[Standing], key: str) -> list[tuple[str, str, list[Standing]]]:
@@ -31,6 +34,18 @@ def sections(lines: Sequence[Standing], key: str) -> list[tuple[str, str, list[S
     return found
 
 
+def explained(section: str, lines: Sequence[Standing]) -> str:
+    """What must be known of a section of the leaderboard; "" where nothing must."""
+    return CONDITIONAL if any(line.mark for line in lines) else EXPLAINED[section]
+
+
+def apart(lines: Sequence[Standing], key: str) -> list[str]:
+    """Why the models stand in several groups, a sentence for each reason; [] where they stand in one."""
+    members = [chosen[0] for label, chosen in groups(lines, key) if label not in ("", NOT_MEASURED)]
+    reasons = [APART] if len({line.cells[key].comparable[:-1] for line in members}) > 1 else []
+    return reasons + ([CONDITIONAL] if any(line.mark for line in members) else [])
+
+
 def verdict(lines: Sequence[Standing], metric: Mapping[str, Any]) -> str:
     """A sentence or two for each group that is ranked apart; they say no more than the intervals allow."""
     found = [(label, members) for label, members in groups(lines, metric["key"]) if label != NOT_MEASURED]
@@ -39,10 +54,10 @@ def verdict(lines: Sequence[Standing], metric: Mapping[str, Any]) -> str:
     rest = f" Not ranked: {unranked} of {models}, for the reasons in the table." if 0 < unranked < models else ""
     if not found or unranked == models:
         return "No generator has been measured yet."
-    if len(found) == 1:
+    if len(found) == 1 and not found[0][1][0].mark:
         return _verdict(found[0][1], metric) + rest
-    told = " ".join(f"Over {label}: {_verdict(members, metric, alone=False)}" for label, members in found)
-    return f"{APART} {told}{rest}"
+    told = [f"Over {label}: {_verdict(members, metric, alone=False)}" for label, members in found]
+    return " ".join([*apart(lines, metric["key"]), *told]) + rest
 
 
 def _verdict(members: Sequence[Standing], metric: Mapping[str, Any], alone: bool = True) -> str:

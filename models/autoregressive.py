@@ -12,7 +12,7 @@ input, and what a receptive field reaches into.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -39,6 +39,23 @@ class AutoregressiveConfig(TrainingConfig):
     "Stretch every clip to the full range before it is quantized, as the SaShiMi release does; its loudness is then lost."
     train_on_padding: bool = True
     "Score the silence after a clip's end in training, so that samples learn to end; likelihoods never count it."
+    margin: int = 0
+    "Score at most so much silence after a training batch's longest clip, less as a rule; 0 = score clips to their end."
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.margin < 0:
+            raise ValueError(f"margin={self.margin} must not be negative; 0 scores clips to their end")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingConfig(AutoregressiveConfig):
+    """Settings of those that begin with an embedding of the code before, and end with a linear layer to the next one."""
+
+    ordered_codes: bool = False
+    "Begin with an embedding and an output in which neighbouring codes are alike."
+    start_marker: bool = False
+    "Let a code of its own stand for what is before a clip, so that its beginning cannot be taken for a pause."
 
 
 class Autoregressive(Generator):
@@ -60,6 +77,7 @@ class Autoregressive(Generator):
                 raise ValueError(f"top_p={self.top_p} must lie in (0, 1]")
 
     config: AutoregressiveConfig
+    continues: bool = True
     before: int = ZERO  # the code that stands for all that came before the first timestep
 
     def __init__(self, config: AutoregressiveConfig, sample_rate: int, timesteps: int):
@@ -76,10 +94,18 @@ class Autoregressive(Generator):
         raise NotImplementedError(f"{type(self).__name__} must define stepper(batch)")
 
     def loss(self, part: str, clips: Clips, rng: torch.Generator) -> Tensor:
-        """Mean cross-entropy of a code, in nats."""
+        """Mean cross-entropy of a code, in nats, up to `margin` timesteps at most after the end of the longest clip."""
+        clips = self.shortened(clips, rng)
         codes = self.quantizer.encode_clips(clips)
         scored = torch.ones_like(codes, dtype=torch.bool) if self.config.train_on_padding else clips.mask()
         return cross_entropy(self.logits(codes), codes, scored)
+
+    def shortened(self, clips: Clips, rng: torch.Generator) -> Clips:
+        """Training clips without most of the silence behind the longest of them, as `margin` says."""
+        if not self.config.margin:
+            return clips
+        some = int(torch.rand((), generator=rng, device=rng.device).square() * self.config.margin)
+        return Clips(clips.waveforms[:, : int(clips.valid.max()) + some], clips.valid, clips.labels)
 
     @torch.no_grad()
     def validation_loss(self, clips: Clips, rng: torch.Generator) -> Tensor:
@@ -108,11 +134,19 @@ class Autoregressive(Generator):
         return float(torch.special.entr(counts / counts.sum()).sum() / math.log(2))
 
     @torch.inference_mode()
+    def continue_clips(self, clips: Clips, timesteps: int, rng: SampleRandom | None = None, **sampling: Any) -> Samples:
+        """See `Generator.continue_clips`. Where clips are scaled, the whole clip decides about its prefix's codes, as in
+        training, and about the level of what follows."""
+        codes = self.quantizer.encode_clips(clips)[:, :timesteps]
+        samples = self.sample(len(clips), rng, codes, **sampling)
+        return replace(samples, waveforms=self.quantizer.at_level(samples.waveforms, clips))
+
+    @torch.inference_mode()
     def sample(
         self, count: int, rng: SampleRandom | None = None, prefix: Tensor | None = None, **sampling: Any
     ) -> Samples:
-        """Draw `count` samples of `timesteps` timesteps; see `Generator.sample`. A prefix is quantized, then continued, and
-        its own timesteps do not count towards the log-likelihood."""
+        """Draw `count` samples of `timesteps` timesteps; see `Generator.sample`. A prefix is quantized, unless it is codes
+        (int64) already, then continued, and its own timesteps do not count towards the log-likelihood."""
         settings = self.settings(sampling)
         if count < 1:
             raise ValueError(f"count={count} must be at least 1")
@@ -123,7 +157,9 @@ class Autoregressive(Generator):
             if prefix.ndim != 2 or len(prefix) != count or prefix.shape[1] > self.timesteps:
                 wanted = f"({count}, at most {self.timesteps})"
                 raise ValueError(f"prefix must be waveforms of shape {wanted}, but has shape {tuple(prefix.shape)}")
-            given = self.quantizer.encode(prefix.to(self.device)) if prefix.shape[1] else given
+            if prefix.shape[1]:
+                prefix = prefix.to(self.device)
+                given = self.quantizer.encode(prefix) if prefix.is_floating_point() else prefix
         codes, log_likelihood = draw(
             self.stepper(count), self.before, uniforms, given, settings.temperature, settings.top_p
         )

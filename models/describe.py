@@ -2,11 +2,14 @@
 
     python -m models.describe generators/wavenet classifiers/resnext generators/path/to/mine.py:Mine
 
-prints one object: {spec: {version, doc, class, presets, sampling, likelihood}}.
+prints one object: {spec: {version, doc, class, presets, sampling, likelihood, continues}}.
 
     python -m models.describe --check generators/wavenet '{"layers": 20}'
 
-prints {} where the model's Config takes these settings, and fails with its complaint where it does not.
+prints {} where the model's Config takes these settings, and fails with its complaint where it does not. The same for the
+settings of its draws:
+
+    python -m models.describe --check-sampling generators/wavenet '{"temperature": 0.9}'
 """
 
 import json
@@ -31,6 +34,7 @@ def describe(spec: str) -> dict[str, Any]:
         "presets": {preset: asdict(config) for preset, config in presets.items()},
         "sampling": {} if sampling is None else asdict(sampling()),
         "likelihood": plugin.kind == "generators" and cls.log_likelihood is not Generator.log_likelihood,
+        "continues": bool(getattr(cls, "continues", False)),
     }
 
 
@@ -48,9 +52,10 @@ def main(specs: list[str]) -> int:
         print("usage: python -m models.describe generators/NAME [classifiers/NAME ...]", file=sys.stderr)
         return 2
     try:
-        if specs[0] == "--check":
-            _, spec, settings = specs
-            find(spec).config(json.loads(settings))
+        if specs[0] in ("--check", "--check-sampling"):
+            word, spec, settings = specs
+            take = find(spec).config if word == "--check" else find(spec).cls.settings
+            take(json.loads(settings))
             print("{}")
             return 0
         print(json.dumps({spec: describe(spec) for spec in specs}, indent=1))

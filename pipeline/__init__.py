@@ -4,9 +4,9 @@
         |
     2-clips         PrepareClips        one length, one rate, split, 16 bits
         |---------------------------------------------------.
-    3-classifier    TrainClassifier                          |
+    3-classifier    TrainClassifier (or ImportClassifier)    |
         |                                             <model>/<preset>-seed<n>/
-    4-features      CacheFeatures                            1-train         TrainGenerator
+    4-features      CacheFeatures                            1-train         TrainGenerator (or 1-import, ImportCheckpoint)
         |                                                    |----------- 2-likelihood    MeasureLikelihood
     5-reference     PrepareReference                         draw-<count>/
         |                                                      2-samples     DrawShard ..., DrawSamples  (or ImportSamples)

@@ -119,6 +119,8 @@ def benchmark(options: Options) -> "RunBenchmark":
         seeds=tuple(options.seeds),
         count=options.count,
         classifier=options.classifier,
+        checkpoint=options.checkpoint,
+        **options.prefix,
     )
 
 

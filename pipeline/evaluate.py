@@ -1,6 +1,7 @@
 """`luigi --module pipeline.evaluate EvaluateSamples --model wavenet`: single tasks, by Luigi's own command.
 
-With `--samples path/to/wavs --name my-model` in place of `--model` it evaluates anybody's samples.
+With `--samples path/to/wavs --name my-model` in place of `--model` it evaluates anybody's samples; with `--prefix-seconds 0.25`
+samples that continue real clips. `DrawSamples` stops at the wavs.
 """
 
 import sys
@@ -8,9 +9,20 @@ import sys
 import luigi
 
 from tasks.benchmark import RunBenchmark
+from tasks.checkpoints import ImportCheckpoint, ImportClassifier
 from tasks.evaluation import CompareGenerators, EvaluateSamples
+from tasks.generator import DrawSamples
+from tasks.releases import DownloadRelease
 
-__all__ = ["CompareGenerators", "EvaluateSamples", "RunBenchmark"]
+__all__ = [
+    "CompareGenerators",
+    "DownloadRelease",
+    "DrawSamples",
+    "EvaluateSamples",
+    "ImportCheckpoint",
+    "ImportClassifier",
+    "RunBenchmark",
+]
 
 if any(word.startswith("--scheduler-") for word in sys.argv) and luigi.configuration.get_config().getboolean(
     "core", "local_scheduler", False

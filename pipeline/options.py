@@ -4,6 +4,10 @@ import argparse
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
+
+from models import generators
+from tasks.settings import MODELS
 
 EPILOG = """\
 Luigi's own flags work as well, --scheduler-host above all.
@@ -15,7 +19,7 @@ the output is gone. After all but 2 and 3 the same command goes on where the run
 
 @dataclass(frozen=True)
 class Options:
-    """What was asked for. luigi: the flags that are Luigi's, as they were typed."""
+    """What was asked for. luigi: the flags that are Luigi's, as they were typed; prefix: how samples continue real clips."""
 
     corpus: str
     models: list[str]
@@ -27,6 +31,8 @@ class Options:
     machine: dict[str, str]
     plan: bool
     luigi: list[str]
+    prefix: dict[str, Any]
+    checkpoint: str
 
 
 def parse(corpus: str, words: list[str] | None = None) -> Options:
@@ -39,13 +45,24 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
         allow_abbrev=False,
     )
     add = parser.add_argument
-    add("--models", default="wavenet,noise", metavar="A,B", help="generators, or path/to/mine.py:Mine (wavenet,noise)")
+    usual = ",".join(MODELS)
+    add("--models", default=usual, metavar="A,B", help=f"generators, path/to/mine.py:Mine, or all ({usual})")
     add("--preset", default="small", help="smoke (seconds), small (minutes; the default), paper (as published)")
-    add("--classifier", metavar="PRESET", help="the classifier's preset (the same as --preset)")
+    add(
+        "--classifier",
+        metavar="PRESET",
+        help="the classifier's preset (the same as --preset), release:resnext, or a file",
+    )
+    add("--checkpoint", default="", metavar="FILE", help="the one model's weights in place of a training: path/to/file.pt, "
+        "or release:sashimi_sc09 and the like")  # fmt: skip
     add("--seed", action="append", metavar="N", help="training seed; several, 0,1,2, make one row with its spread (0)")
     add("--count", type=int, default=0, metavar="N", help="samples in a row (32 at smoke, 512 at small)")
     add("--set", action="append", default=[], metavar="SPACE.FIELD=VALUE", dest="assignments", help="wavenet.layers=20, "
         "classifier.steps=500, sampling.temperature=0.9, corpus.sample_rate=8000; may be repeated")  # fmt: skip
+    add("--prefix-seconds", type=_positive(float), metavar="S", help="draw samples that continue the first S seconds of "
+        "real clips, which are kept exactly; such rows are marked and ranked apart")  # fmt: skip
+    add("--repeats", type=_positive(int), metavar="R", help="continue each of these clips R times (1)")
+    add("--split", choices=["train", "validation", "test"], help="whose clips are continued (test)")
     add("--source", type=_path, metavar="PATH", help="a local archive or folder in place of the download")
     add("--stale", metavar="HOW", help="refuse (the default) or rebuild=STAGE,... for folders made from something else")
     add("--workdir", type=_path, metavar="DIR", help="where everything goes (_workdir in the repository)")
@@ -55,7 +72,7 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
     add("--workers", type=_positive(int), metavar="N", help="how many stages run at the same time (1)")
     add("--plan", action="store_true", help="show what is done and what would run; run nothing")
     given, luigi = parser.parse_known_args(words)
-    models = [name for name in given.models.split(",") if name]
+    models = generators.names() if given.models == "all" else [name for name in given.models.split(",") if name]
     if not models:
         parser.error("--models names no model")
     try:
@@ -64,6 +81,10 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
         parser.error(f"--seed takes whole numbers, not {','.join(given.seed)}")
     if not seeds or min(seeds) < 0:
         parser.error("--seed takes one or more numbers from 0 on")
+    prefix = {name: getattr(given, name) for name in ("prefix_seconds", "repeats", "split")}
+    prefix = {name: value for name, value in prefix.items() if value is not None}
+    if prefix and "prefix_seconds" not in prefix:
+        parser.error("--repeats and --split are for samples that continue real clips: give --prefix-seconds")
     limits = {"max_steps": given.max_steps, "max_hours": given.max_hours}
     names = [model.rpartition(":")[2] for model in models]
     limited = [f"{name}.{field}={value}" for field, value in limits.items() if value is not None for name in names]
@@ -75,7 +96,7 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
     classifier = given.classifier or (size if size in ("smoke", "small", "paper") else "small")
     return Options(
         corpus, models, given.preset, classifier, sorted(set(seeds)), given.count, given.assignments + limited, machine,
-        given.plan, luigi,
+        given.plan, luigi, prefix, given.checkpoint,
     )  # fmt: skip
 
 

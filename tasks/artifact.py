@@ -23,12 +23,14 @@ Progress = Callable[[int, int, str], None]  # (done, total, what can be said abo
 
 # The stages, and those that can become stale when one is made again.
 FOLLOWING = {
+    "release": ("import", "classifier", "features", "reference", "likelihood", "samples", "evaluation"),
     "download": ("clips", "classifier", "features", "reference", "train", "likelihood", "samples", "evaluation"),
     "clips": ("classifier", "features", "reference", "train", "likelihood", "samples", "evaluation"),
     "classifier": ("features", "reference", "evaluation"),
     "features": ("reference", "evaluation"),
     "reference": ("evaluation",),
     "train": ("likelihood", "samples", "features", "evaluation"),
+    "import": ("likelihood", "samples", "features", "evaluation"),
     "likelihood": ("evaluation",),
     "samples": ("features", "evaluation"),
     "evaluation": (),

@@ -2,20 +2,26 @@
 
 import luigi
 
+from tasks.checkpoints import DESCRIPTION, CheckpointParameter, ClassifierParameter
+from tasks.continuing import PrefixParameters
 from tasks.evaluation import CompareGenerators
 from tasks.parameters import CorpusParameter, SettingsParameter
+from tasks.settings import MODELS
 
 
-class RunBenchmark(luigi.WrapperTask):
+class RunBenchmark(PrefixParameters, luigi.WrapperTask):
     """What `python -m pipeline.<corpus>` runs."""
 
     corpus = CorpusParameter(default="spoken_digits", description="a file in tasks/corpora/")
     settings = SettingsParameter(default=(), description="SPACE.FIELD=VALUE,... in place of a preset's")
-    models = luigi.ListParameter(default=("wavenet", "noise"), description="generators")
+    models = luigi.ListParameter(default=MODELS, description="generators")
     preset = luigi.Parameter(default="small", description="smoke, small, paper, or another preset of the models")
     seeds = luigi.ListParameter(default=(0,), description="training seeds; several make one row with its spread")
     count = luigi.IntParameter(default=0, description="samples in a row; 0: what suits the preset")
-    classifier = luigi.Parameter(default="small", description="the classifier's preset")
+    checkpoint = CheckpointParameter(default="", description=f"in place of the one model's training, {DESCRIPTION}")
+    classifier = ClassifierParameter(
+        default="small", description="the classifier's preset, release:resnext, or path/to/resnext.pth"
+    )
     classifier_seed = luigi.IntParameter(default=0, description="seed of the classifier's training")
 
     def requires(self) -> CompareGenerators:

@@ -1,4 +1,4 @@
-"""The judge: TrainClassifier, and what it hears in real clips: CacheFeatures. What metrics need of them: PrepareReference."""
+"""The judge: TrainClassifier, or ImportClassifier. What it hears in real clips: CacheFeatures, PrepareReference."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -8,6 +8,7 @@ import luigi
 
 from tasks import descriptions
 from tasks.artifact import ArtifactTask, Progress
+from tasks.checkpoints import ClassifierParameter, ImportClassifier, is_checkpoint
 from tasks.corpus import CorpusTask, PrepareClips
 from tasks.parameters import preset_settings
 
@@ -18,7 +19,9 @@ SPLITS = ("train", "validation", "test")
 class ClassifierTask(CorpusTask):
     """What all tasks that listen with a classifier share."""
 
-    classifier = luigi.Parameter(default="small", description="the classifier's preset")
+    classifier = ClassifierParameter(
+        default="small", description="the classifier's preset, release:resnext, or path/to/resnext.pth"
+    )
     classifier_seed = luigi.IntParameter(default=0, description="seed of the classifier's training")
 
     def spaces(self) -> tuple[str, ...]:
@@ -27,10 +30,21 @@ class ClassifierTask(CorpusTask):
     def classifier_settings(self) -> dict[str, Any]:
         return preset_settings("classifiers", CLASSIFIER, self.classifier, self.settings, "classifier")[0]
 
+    def classifier_task(self) -> CorpusTask:
+        """Where it comes from: a training, or an import."""
+        return self.upstream(ImportClassifier if is_checkpoint(self.classifier) else TrainClassifier)
+
     def classifier_name(self) -> str:
-        """What paths call it: `small-seed0`, `small+width=32-seed0`."""
+        """What paths call it: `small-seed0`, `small+width=32-seed0`, `checkpoint-resnext`."""
+        if is_checkpoint(self.classifier):
+            return self.classifier_task().place().name
         name = preset_settings("classifiers", CLASSIFIER, self.classifier, self.settings, "classifier")[1]
         return f"{name}-seed{self.classifier_seed}"
+
+    def identity_parameters(self) -> dict[str, str]:
+        """An imported one is known by its name, and in `inputs` by its content, not by where the file lay."""
+        imported = {"classifier": self.classifier_name(), "classifier_seed": "0"}
+        return super().identity_parameters() | (imported if is_checkpoint(self.classifier) else {})
 
 
 class TrainClassifier(ClassifierTask):
@@ -77,7 +91,7 @@ class CacheFeatures(ClassifierTask):
         return self.corpus_place() / "4-features" / self.classifier_name()
 
     def inputs(self) -> Mapping[str, ArtifactTask]:
-        return {"clips": self.upstream(PrepareClips), "classifier": self.upstream(TrainClassifier)}
+        return {"clips": self.upstream(PrepareClips), "classifier": self.classifier_task()}
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         from models.clips import load_split

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+from models import plugins
 from tasks import folders, machine
 from tasks.errors import EarshotError
 
@@ -27,7 +28,8 @@ MODELS, METRICS = machine.REPOSITORY / "models", machine.REPOSITORY / "evaluatio
 def of_model(kind: str, spec: str) -> dict[str, Any]:
     """What a generator (kind `generators`) or classifier (`classifiers`) says of itself.
 
-    Its version, presets (name -> settings), sampling settings, whether it has a likelihood, the first line of its docs.
+    Its version, presets (name -> settings), sampling settings, whether it has a likelihood and can continue real clips, the
+    first line of its docs.
     Raises EarshotError with the last line of the complaint when its file cannot be imported.
     """
     name = f"{kind}/{spec}"
@@ -37,6 +39,20 @@ def of_model(kind: str, spec: str) -> dict[str, Any]:
 def check(kind: str, spec: str, settings: Mapping[str, Any]) -> None:
     """Raise EarshotError, in the model's own words, where its `Config` refuses these settings."""
     _check(kind, spec, folders.canonical(settings))
+
+
+def check_sampling(spec: str, sampling: Mapping[str, Any]) -> None:
+    """Raise EarshotError, in the generator's own words, where its `Sampling` refuses these settings."""
+    _check_sampling(spec, folders.canonical(sampling))
+
+
+@functools.cache
+def generators_that_continue() -> list[str]:
+    """The names of all generators that can continue the beginning of a real clip."""
+    names = [f"generators/{name}" for name in plugins.names("generators")]
+    sources = tuple(dict.fromkeys(path for name in names for path in _sources("generators", name.partition("/")[2])))
+    told = _ask("models.describe", tuple(names), sources, "cannot read what the generators say of themselves")
+    return [name.partition("/")[2] for name in names if told[name]["continues"]]
 
 
 @functools.cache
@@ -50,6 +66,12 @@ def of_metrics() -> list[dict[str, Any]]:
 def _check(kind: str, spec: str, settings: str) -> None:
     words = ("--check", f"{kind}/{spec}", settings)
     _ask("models.describe", words, _sources(kind, spec), f"these settings of {spec} make no sense")
+
+
+@functools.cache
+def _check_sampling(spec: str, sampling: str) -> None:
+    words = ("--check-sampling", f"generators/{spec}", sampling)
+    _ask("models.describe", words, _sources("generators", spec), f"these sampling settings of {spec} make no sense")
 
 
 def _sources(kind: str, spec: str) -> tuple[Path, ...]:

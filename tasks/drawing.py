@@ -2,12 +2,14 @@
 
 import csv
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import folders, machine
 from tasks.artifact import Progress
+from tasks.continuing import Prefix, columns, file_name, order, prefix_metrics
 from tasks.training import clip_format, device
 
 if TYPE_CHECKING:
@@ -15,48 +17,78 @@ if TYPE_CHECKING:
 
 LIKELIHOOD_BATCH = 16
 SAMPLES, TABLE, WAVS = "samples.npy", "samples.csv", "wavs"
+COLUMNS = ("row", "draw_index", "log_likelihood_nats", "seconds", "sample_rate", "name")
+LABEL = "label"  # the class that a sample was asked for, by its place in the clips' labels.json
 RECORD = "drawing.json"  # which shard was drawn where, and how long it took: as provenance.json, not of the digest
 
 
 def draw(
-    train: Path, seed: int, start: int, stop: int, settings: dict[str, Any], out: Path, progress: Progress
+    train: Path,
+    seed: int,
+    start: int,
+    stop: int,
+    settings: dict[str, Any],
+    given: tuple[Path, Prefix] | None,
+    out: Path,
+    progress: Progress,
 ) -> dict[str, Any]:
     """Samples `start` to `stop`, as `samples.npy` and `samples.csv` in the order of their index.
 
     The noise of sample i is a function of (seed, i), so that shards and batches of any size give the same samples.
+    given: a folder of PrepareClips, and what is continued of its clips; the timesteps of a prefix are the clip's own 16 bits
     """
     import numpy as np
     import torch
 
     import models
-    from models.clips import to_int16
+    from models.clips import load_split, to_int16
     from models.randomness import SampleRandom
 
     torch.set_num_threads(machine.threads())
     model = models.load(train, device())
     batch = int(machine.setting("sampling_batch")) or stop - start
-    codes, nats = [], []
+    prefix = given[1] if given else None
+    clips = load_split(given[0], given[1].split) if given else None
+    chosen = order(*given, seed, stop) if given else []
+    codes, nats, evaluations = [], [], 0
+    labels: list[int] = []
     for first in range(start, stop, batch):
         progress(first - start, stop - start, "samples")
-        samples = model.sample(min(batch, stop - first), SampleRandom(seed, first), **settings)
+        count, random = min(batch, stop - first), SampleRandom(seed, first)
+        if prefix and clips:
+            rows = [chosen[i // prefix.repeats].row for i in range(first, first + count)]
+            asked = clips.batch(rows, model.device)
+            samples = model.continue_clips(asked, prefix.timesteps, random, **settings)
+        else:
+            samples = model.sample(count, random, **settings)
         codes.append(to_int16(samples.waveforms.cpu().numpy()))
+        if prefix and clips:  # what the model made of it has gone through its own quantization
+            codes[-1][:, : prefix.timesteps] = clips.codes[rows, : prefix.timesteps]
         nats.append(None if samples.log_likelihood is None else samples.log_likelihood.cpu().numpy())
+        labels += [] if samples.labels is None else samples.labels.tolist()
+        evaluations = samples.evaluations
     likelihood = None if nats[0] is None else np.concatenate([n for n in nats if n is not None])
-    _write(out, np.concatenate(codes), np.arange(start, stop), likelihood, model.sample_rate)
-    return {"samples": stop - start, "start": start, "stop": stop}
+    more = {LABEL: labels} if labels else {}
+    if prefix:
+        more |= columns(chosen, prefix, range(start, stop))
+    _write(out, np.concatenate(codes), np.arange(start, stop), likelihood, model.sample_rate, more=more)
+    about = {"evaluations": evaluations, "class_conditional": bool(getattr(model, "class_conditional", labels))}
+    return {"samples": stop - start, "start": start, "stop": stop} | about
 
 
-def merge(earlier: Path | None, shards: Sequence[Path], count: int, out: Path, progress: Progress) -> dict[str, Any]:
+def merge(
+    earlier: Path | None, shards: Sequence[Path], count: int, prefix: Prefix | None, out: Path, progress: Progress
+) -> dict[str, Any]:
     """One draw from shards and from what an earlier draw holds, in order of ascending likelihood, with a wav for each.
 
-    Where the model has no likelihood the order is that of the draw.
+    Where the model has no likelihood the order is that of the draw. prefix: what the samples continue
     """
     import numpy as np
     import soundfile
 
     parts = [_read(folder) for folder in ([earlier] if earlier else []) + list(shards)]
-    codes, index = np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
-    nats = np.concatenate([p[2] for p in parts])
+    codes, index = np.concatenate([p.codes for p in parts]), np.concatenate([p.index for p in parts])
+    nats = np.concatenate([p.nats for p in parts])
     rows = np.unique(index, return_index=True)[1]  # of a sample that is there twice, the earlier draw's
     rows = rows[index[rows] < count]
     if len(rows) != count:
@@ -64,22 +96,31 @@ def merge(earlier: Path | None, shards: Sequence[Path], count: int, out: Path, p
     likely = not np.isnan(nats[rows]).any()
     if likely:
         rows = rows[np.argsort(nats[rows], kind="stable")]
-    rate = parts[0][3]
-    _write(out, codes[rows], index[rows], nats[rows] if likely else None, rate)
+    rate = parts[0].rate
+    more = {name: [text for p in parts for text in p.more[name]] for name in parts[0].more}
+    chosen = {name: [texts[row] for row in rows] for name, texts in more.items()}
+    names = _write(out, codes[rows], index[rows], nats[rows] if likely else None, rate, more=chosen)
     (out / WAVS).mkdir(exist_ok=True)
-    for number, row in enumerate(rows):
+    for number, (row, name) in enumerate(zip(rows, names, strict=True)):
         progress(number, count, "wavs")
-        soundfile.write(out / WAVS / f"sample_{number:05d}.wav", codes[row], rate, subtype="PCM_16")
+        soundfile.write(out / name, codes[row], rate, subtype="PCM_16")
     sound = codes[rows].astype(np.float32) / 32768
+    told = [folders.read_json(folder / folders.METRICS) for folder in ([earlier] if earlier else []) + list(shards)]
+    classes = any(about.get("class_conditional") for about in told)
     return {
         "samples": count,
-        "reused": 0 if earlier is None else int((parts[0][1] < count).sum()),
+        "reused": 0 if earlier is None else int((parts[0].index < count).sum()),
         "sample_rate": rate,
         "timesteps": codes.shape[1],
         "order": "ascending log-likelihood" if likely else "as drawn",
         "mean_log_likelihood_nats": float(nats[rows].mean()) if likely else None,
         "root_mean_square": float(np.sqrt(np.mean(np.square(sound)))),
         "peak": float(np.abs(sound).max()),
+        # A draw that was finished before these were recorded does not tell.
+        "evaluations": next((number for about in told if (number := about.get("evaluations")) is not None), None),
+        "class_conditional": classes,
+        "conditional": "class" if classes else None,
+        **(prefix_metrics(prefix, chosen, rate) if prefix else {}),
     }
 
 
@@ -150,27 +191,44 @@ def _write(
     nats: "np.ndarray | None",
     rate: int,
     names: Sequence[str] | None = None,
-) -> None:
-    """`samples.npy` (int16, samples x timesteps) and one line about each of its rows in `samples.csv`."""
+    more: Mapping[str, Sequence[Any]] | None = None,
+) -> list[str]:
+    """`samples.npy` (int16, samples x timesteps) and one line about each of its rows in `samples.csv`; the rows' names.
+
+    more: further columns
+    """
     import numpy as np
 
     np.save(out / SAMPLES, codes)
-    seconds = codes.shape[1] / rate
+    seconds, more = codes.shape[1] / rate, more or {}
+    named = [names[row] if names else f"{WAVS}/{file_name(row, more)}" for row in range(len(index))]
     with open(out / TABLE, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["row", "draw_index", "log_likelihood_nats", "seconds", "sample_rate", "name"])
+        writer.writerow([*COLUMNS, *more])
         for row, i in enumerate(index):
             likelihood = "" if nats is None else repr(float(nats[row]))
-            name = names[row] if names else f"{WAVS}/sample_{row:05d}.wav"
-            writer.writerow([row, int(i), likelihood, seconds, rate, name])
+            further = [values[row] for values in more.values()]
+            writer.writerow([row, int(i), likelihood, seconds, rate, named[row], *further])
+    return named
 
 
-def _read(folder: Path) -> "tuple[np.ndarray, np.ndarray, np.ndarray, int]":
-    """(codes, draw indices, nats or NaN, sample rate) of a folder written by `_write`."""
+@dataclass(frozen=True)
+class _Part:
+    """What `_write` wrote: codes, draw indices, nats or NaN, sample rate in Hz, and further columns as they stand there."""
+
+    codes: "np.ndarray"
+    index: "np.ndarray"
+    nats: "np.ndarray"
+    rate: int
+    more: dict[str, list[str]]
+
+
+def _read(folder: Path) -> _Part:
     import numpy as np
 
     with open(folder / TABLE, newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     nats = np.array([float(row["log_likelihood_nats"] or "nan") for row in rows])
     index = np.array([int(row["draw_index"]) for row in rows])
-    return np.load(folder / SAMPLES), index, nats, int(rows[0]["sample_rate"])
+    more = {name: [row[name] for row in rows] for name in rows[0] if name not in COLUMNS}
+    return _Part(np.load(folder / SAMPLES), index, nats, int(rows[0]["sample_rate"]), more)

@@ -10,7 +10,9 @@ import luigi
 from tasks import descriptions, folders, machine
 from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Difference, Progress
-from tasks.classifier import CacheFeatures, ClassifierTask, PrepareReference, TrainClassifier
+from tasks.checkpoints import DESCRIPTION, CheckpointParameter
+from tasks.classifier import CacheFeatures, ClassifierTask, PrepareReference
+from tasks.continuing import PREFIX_DEFAULTS, PrefixParameters
 from tasks.corpus import PrepareClips
 from tasks.errors import EarshotError, unknown
 from tasks.generator import DrawSamples, ImportSamples, MeasureLikelihood
@@ -25,23 +27,26 @@ PAPER_COUNT, PAPER_COUNT_WITH_LIKELIHOOD = (
 )  # the latter: half to tune likelihood thresholds, half to measure
 
 
-def default_count(model: str, preset: str) -> int:
+def default_count(model: str, preset: str, conditional: bool = False) -> int:
     """How many samples a row has unless `--count` says: enough for the preset's purpose, as many as the papers at `paper`.
 
     Rows of different counts share a leaderboard and are ranked apart, since the bias of FID, IS, mIS and AM depends on it.
+    Continued clips are not chosen by their likelihood, and there are not so many to continue.
     """
     if preset in DEFAULT_COUNTS:
         return DEFAULT_COUNTS[preset]
-    return PAPER_COUNT_WITH_LIKELIHOOD if descriptions.of_model("generators", model)["likelihood"] else PAPER_COUNT
+    likely = descriptions.of_model("generators", model)["likelihood"] and not conditional
+    return PAPER_COUNT_WITH_LIKELIHOOD if likely else PAPER_COUNT
 
 
-class JudgedTask(ClassifierTask):
+class JudgedTask(PrefixParameters, ClassifierTask):
     """What all tasks about judged samples share: whose samples they are. A model of ours, or somebody's import."""
 
     model = ModelParameter(default="", description="a file in models/generators/, or path/to/mine.py:Mine")
     preset = luigi.Parameter(default="small", description="smoke, small, paper, or another preset of the model")
     seed = luigi.IntParameter(default=0, description="seed of the training and of the draw")
     count = luigi.IntParameter(default=0, description="how many samples; 0: what suits the preset")
+    checkpoint = CheckpointParameter(default="", description=f"in place of a training, {DESCRIPTION}")
     name = luigi.Parameter(default="", description="imported samples: what they are called in tables and paths")
     samples = luigi.Parameter(
         default="", significant=False, description="imported samples: a folder of wavs, or a .npy"
@@ -55,12 +60,16 @@ class JudgedTask(ClassifierTask):
     def samples_task(self) -> DrawSamples | ImportSamples:
         """Where the samples come from. Raises EarshotError where it is not said, or said twice."""
         if self.name:
+            if any(getattr(self, name) != default for name, default in PREFIX_DEFAULTS.items()):
+                raise EarshotError("--prefix-seconds, --repeats and --split are for a --model: imports are as they are")
+            if self.checkpoint:
+                raise EarshotError("--checkpoint is for a --model; samples that are imported, --name, need none")
             return self.upstream(ImportSamples)  # type: ignore[return-value]
         if self.samples:
             raise EarshotError("--samples needs --name: what the imported samples are called in tables and paths")
         if not self.model:
             raise EarshotError("say what to evaluate: --model wavenet, or --samples path/to/wavs --name my-model")
-        count = self.count or default_count(self.model, self.preset)
+        count = self.count or default_count(self.model, self.preset, bool(self.prefix_seconds))
         return self.upstream(DrawSamples, count=count)  # type: ignore[return-value]
 
     def draw_place(self) -> Path:
@@ -83,7 +92,7 @@ class CacheSampleFeatures(JudgedTask):
         return self.draw_place() / f"3-features-{self.classifier_name()}"
 
     def inputs(self) -> Mapping[str, ArtifactTask]:
-        return {"samples": self.samples_task(), "classifier": self.upstream(TrainClassifier)}
+        return {"samples": self.samples_task(), "classifier": self.classifier_task()}
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         import numpy as np
@@ -109,8 +118,10 @@ class EvaluateSamples(JudgedTask):
             "samples": self.samples_task(),
             "features": self.upstream(CacheSampleFeatures),
         }
-        if not self.name and descriptions.of_model("generators", self.model)["likelihood"]:
-            inputs["likelihood"] = self.upstream(MeasureLikelihood)
+        conditional = bool(self.prefix_seconds)  # NLL is of the model, and stands in the row that nothing was given to
+        if not self.name and not conditional and descriptions.of_model("generators", self.model)["likelihood"]:
+            once = {"seed": 0} if self.checkpoint else {}  # the seed of the draw is nothing to an imported model
+            inputs["likelihood"] = self.upstream(MeasureLikelihood, **once)
         return inputs
 
     def resolved(self) -> Mapping[str, Any]:
@@ -140,13 +151,12 @@ class EvaluateControls(ClassifierTask):
         return self.corpus_place() / "controls" / f"draw-{self.count}" / f"4-evaluation-{self.classifier_name()}"
 
     def inputs(self) -> Mapping[str, ArtifactTask]:
-        tasks = {
-            "clips": PrepareClips,
-            "classifier": TrainClassifier,
-            "features": CacheFeatures,
-            "reference": PrepareReference,
+        return {
+            "clips": self.upstream(PrepareClips),
+            "classifier": self.classifier_task(),
+            "features": self.upstream(CacheFeatures),
+            "reference": self.upstream(PrepareReference),
         }
-        return {name: self.upstream(task) for name, task in tasks.items()}
 
     def resolved(self) -> Mapping[str, Any]:
         return {"metrics": {metric["key"]: metric["version"] for metric in descriptions.of_metrics()}}
@@ -158,25 +168,26 @@ class EvaluateControls(ClassifierTask):
         return measuring.evaluate_controls(reference, clips, features, classifier, self.count, out, progress)
 
 
-class CompareGenerators(ClassifierTask):
+class CompareGenerators(PrefixParameters, ClassifierTask):
     """The leaderboard and the report, from every finished row of the corpus that was judged by this classifier.
 
     What is asked for here is only what must be there; rows that earlier runs left are shown as well. Derived: it rebuilds
     itself when a row appears or changes.
     """
 
-    VERSION = 1
+    VERSION = 2
     stage = "report"
     derived = True
     unhashed = ("report/",)  # the page shows how long each stage took
     LINKS = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "report")
 
     models = luigi.ListParameter(
-        default=("wavenet", "noise"), significant=False, description="generators that must be in"
+        default=setting_tools.MODELS, significant=False, description="generators that must be in"
     )
     preset = luigi.Parameter(default="small", significant=False)
     seeds = luigi.ListParameter(default=(0,), significant=False)
     count = luigi.IntParameter(default=0, significant=False, description="samples in a row; 0: what suits the preset")
+    checkpoint = CheckpointParameter(default="", significant=False, description="in place of the one model's training")
 
     def spaces(self) -> tuple[str, ...]:
         return (*super().spaces(), "sampling", *map(model_name, self.models))
@@ -187,10 +198,16 @@ class CompareGenerators(ClassifierTask):
     def inputs(self) -> Mapping[str, ArtifactTask]:
         inputs: dict[str, ArtifactTask] = {
             "clips": self.upstream(PrepareClips),
-            "classifier": self.upstream(TrainClassifier),
+            "classifier": self.classifier_task(),
             "reference": self.upstream(PrepareReference),
         }
-        count = self.count or max((default_count(model, self.preset) for model in self.models), default=512)
+        if self.checkpoint and len(self.models) != 1:
+            raise EarshotError(
+                f"--checkpoint {self.checkpoint} is of one model, and the models are {', '.join(self.models)}: say which, "
+                "e.g. --models sashimi. The leaderboard shows what earlier runs have finished as well"
+            )
+        given = bool(self.prefix_seconds)
+        count = self.count or max((default_count(model, self.preset, given) for model in self.models), default=512)
         inputs["controls"] = self.upstream(EvaluateControls, count=count)
         for model in self.models:
             for seed in self.seeds:
@@ -230,6 +247,11 @@ class CompareGenerators(ClassifierTask):
             else:
                 whole.append(folder)
         return whole, left_out
+
+    def identity_parameters(self) -> dict[str, str]:
+        """What is asked for does not matter, only what is there."""
+        parameters = super().identity_parameters()
+        return {name: text for name, text in parameters.items() if name not in PREFIX_DEFAULTS}
 
     def identity_inputs(self) -> Mapping[str, ArtifactTask]:
         return {name: task for name, task in self.inputs().items() if name in ("clips", "classifier", "reference")}

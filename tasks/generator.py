@@ -1,4 +1,4 @@
-"""A generator's life: TrainGenerator, MeasureLikelihood, DrawSamples and its shards; ImportSamples for everybody else's."""
+"""A generator's life: TrainGenerator, MeasureLikelihood, DrawSamples and its shards."""
 
 import contextlib
 import itertools
@@ -11,9 +11,13 @@ import luigi
 from tasks import descriptions, folders, machine
 from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Progress
+from tasks.checkpoints import DESCRIPTION, CheckpointParameter, ImportCheckpoint, checkpoint_name
+from tasks.continuing import PREFIX_DEFAULTS, Prefix, PrefixParameters, check_continues, order
 from tasks.corpus import CorpusTask, PrepareClips
-from tasks.errors import EarshotError
-from tasks.parameters import ModelParameter, check_name, model_name, preset_settings
+from tasks.imported import ImportSamples
+from tasks.parameters import ModelParameter, model_name, preset_settings
+
+__all__ = ["DrawSamples", "DrawShard", "ImportSamples", "MeasureLikelihood", "TrainGenerator"]
 
 SHARD = 128  # samples in a shard: what one process draws before it can be interrupted without loss
 
@@ -79,7 +83,31 @@ class TrainGenerator(GeneratorTask):
         return f"validation loss {metrics['best_validation_loss']:.4g} at step {metrics['best_step']}"
 
 
-class MeasureLikelihood(GeneratorTask):
+class UsingTask(GeneratorTask):
+    """What all tasks share that use a generator, which was trained here, or elsewhere: then it is imported."""
+
+    checkpoint = CheckpointParameter(default="", description=f"in place of a training, {DESCRIPTION}")
+
+    def trained(self) -> ArtifactTask:
+        """Where the weights come from."""
+        return self.upstream(ImportCheckpoint if self.checkpoint else TrainGenerator)
+
+    def model_place(self) -> Path:
+        """Of an imported one `<corpus>/sashimi/checkpoint-sashimi_sc09-seed0`, the seed being that of the draw."""
+        if not self.checkpoint:
+            return super().model_place()
+        imported = self.trained().place().parent
+        return imported.with_name(f"{imported.name}-seed{self.seed}")
+
+    def identity_parameters(self) -> dict[str, str]:
+        """An imported one is known by its name, and in `inputs` by its content, not by where the file lay."""
+        parameters = super().identity_parameters()
+        del parameters["checkpoint"]
+        imported = {"preset": "paper", "checkpoint": checkpoint_name(self.checkpoint)}
+        return parameters | (imported if self.checkpoint else {})
+
+
+class MeasureLikelihood(UsingTask):
     """The exact log-likelihood of every test clip, for models that have one."""
 
     VERSION = 1
@@ -90,7 +118,7 @@ class MeasureLikelihood(GeneratorTask):
         return self.model_place() / "2-likelihood"
 
     def inputs(self) -> Mapping[str, ArtifactTask]:
-        return {"clips": self.upstream(PrepareClips), "train": self.upstream(TrainGenerator)}
+        return {"clips": self.upstream(PrepareClips), "train": self.trained()}
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         from tasks import drawing
@@ -101,34 +129,56 @@ class MeasureLikelihood(GeneratorTask):
         return f"{metrics['bits_per_timestep']:.3f} bits per timestep ({metrics['likelihood_space']})"
 
 
-class DrawTask(GeneratorTask):
-    """What a draw and its shards share: the sampling settings."""
+class DrawTask(PrefixParameters, UsingTask):
+    """What a draw and its shards share: the sampling settings, and which real clips are continued, if any."""
 
     def spaces(self) -> tuple[str, ...]:
         return (*super().spaces(), "sampling")
 
     def sampling_settings(self) -> dict[str, Any]:
-        return setting_tools.resolve(self.description()["sampling"], self.settings, "sampling")
+        """Raises EarshotError where there is no such setting, or the model refuses it."""
+        defaults = self.description()["sampling"]
+        settings = setting_tools.resolve(defaults, self.settings, "sampling")
+        if settings != defaults:
+            descriptions.check_sampling(self.model, settings)
+        return settings
+
+    def prefix(self) -> Prefix | None:
+        """What samples begin with. Raises EarshotError where it makes no sense, or the model cannot continue anything."""
+        config = self.corpus_config()
+        asked = (self.prefix_seconds, self.repeats, self.split)
+        prefix = Prefix.asked(*asked, config.sample_rate, config.timesteps)
+        if prefix:
+            check_continues(self.model)
+        return prefix
 
     def sampling_name(self) -> str:
-        """`+temperature=0.9`, or "" for plain sampling."""
-        return setting_tools.variant(self.description()["sampling"], self.sampling_settings())
+        """`+prefix=0.25s+temperature=0.9`, or "" for plain sampling."""
+        prefix = self.prefix()
+        given = prefix.name(self.prefix_seconds) if prefix else ""
+        return given + setting_tools.variant(self.description()["sampling"], self.sampling_settings())
 
     def resolved(self) -> Mapping[str, Any]:
-        return self.sampling_settings()
+        prefix = self.prefix()
+        return self.sampling_settings() | ({"prefix": prefix.settings()} if prefix else {})
+
+    def identity_parameters(self) -> dict[str, str]:
+        """What a prefix comes to is in `resolved()`; draws without one are what they were before there were any."""
+        return {name: text for name, text in super().identity_parameters().items() if name not in PREFIX_DEFAULTS}
 
     def inputs(self) -> Mapping[str, ArtifactTask]:
-        return {"train": self.upstream(TrainGenerator)}
+        train: dict[str, ArtifactTask] = {"train": self.trained()}
+        return train | ({"clips": self.upstream(PrepareClips)} if self.prefix() else {})
 
     def finished_draws(self) -> Iterator[tuple[Path, int]]:
         """(folder, number of samples) of every finished draw from the same trained model with the same settings."""
-        trained = folders.digest_of(self.inputs()["train"].folder)
+        made_from = {name: folders.digest_of(task.folder) for name, task in self.inputs().items()}
         for folder in (machine.workdir() / self.model_place()).glob("draw-*/2-samples"):
             if not (folder / folders.MANIFEST).exists():
                 continue
             config = folders.read_json(folder / folders.CONFIG)
             same = config["settings"] == dict(self.resolved()) and config["version"] == DrawSamples.VERSION
-            if same and config["inputs"]["train"]["digest"] == trained:
+            if same and {name: entry["digest"] for name, entry in config["inputs"].items()} == made_from:
                 yield folder, int(config["parameters"]["count"])
 
 
@@ -153,7 +203,7 @@ class DrawShard(DrawTask):
 
         Raises StaleArtifact where the draw that asks is finished and refused, before the work rather than after it.
         """
-        if not self.inputs()["train"].complete():
+        if not all(task.complete() for task in self.inputs().values()):
             return False
         if self.draw:
             self.upstream(DrawSamples, count=self.draw).complete()
@@ -162,8 +212,10 @@ class DrawShard(DrawTask):
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         from tasks import drawing
 
-        train, settings = self.inputs()["train"].folder, self.sampling_settings()
-        return drawing.draw(train, self.seed, self.start, self.stop, settings, out, progress)
+        inputs = {name: task.folder for name, task in self.inputs().items()}
+        given = (inputs["clips"], prefix) if (prefix := self.prefix()) else None
+        settings = self.sampling_settings()
+        return drawing.draw(inputs["train"], self.seed, self.start, self.stop, settings, given, out, progress)
 
     def expected_bytes(self) -> int:
         return 2 * (self.stop - self.start) * self.corpus_config().timesteps
@@ -172,7 +224,9 @@ class DrawShard(DrawTask):
 class DrawSamples(DrawTask):
     """`count` samples, sorted by their likelihood where the model has one: `samples.npy`, `samples.csv`, `wavs/`.
 
-    What a smaller or larger finished draw already holds is taken from there; the rest is drawn in shards.
+    With `--prefix-seconds S` each of them begins with S seconds of a real clip of `--split`, kept exactly, and every clip
+    is continued `--repeats` times. What a smaller or larger finished draw already holds is taken from there; the rest is
+    drawn in shards.
     """
 
     VERSION = 1
@@ -183,8 +237,17 @@ class DrawSamples(DrawTask):
     def place(self) -> Path:
         return self.model_place() / f"draw-{self.count}{self.sampling_name()}" / "2-samples"
 
+    def _complete(self) -> bool:
+        if super()._complete():
+            return True
+        prefix, clips = self.prefix(), self.upstream(PrepareClips)
+        if prefix and clips.complete():  # rather than after a training
+            order(clips.folder, prefix, self.seed, self.count)
+        return False
+
     def requires(self) -> Mapping[str, luigi.Task]:
-        shards = self.shards() if self.inputs()["train"].complete() else self._all_shards()
+        made = all(task.complete() for task in self.inputs().values())
+        shards = self.shards() if made else self._all_shards()
         return {**self.inputs(), **{str(task.place()): task for task in shards}}
 
     def shards(self) -> list[DrawShard]:
@@ -213,7 +276,7 @@ class DrawSamples(DrawTask):
         earlier, _ = self.covered()
         shards = [task.folder for task in self.shards()]
         drawing.record_shards(earlier, shards, self.count, out)
-        return drawing.merge(earlier, shards, self.count, out, progress)
+        return drawing.merge(earlier, shards, self.count, self.prefix(), out, progress)
 
     def clean_up(self) -> None:
         for task in self._all_shards():
@@ -221,64 +284,6 @@ class DrawSamples(DrawTask):
                 folders.remove(task.folder)
             with contextlib.suppress(OSError):  # it is not empty, or gone
                 task.folder.parent.rmdir()
-
-    def headline(self, metrics: Mapping[str, Any]) -> str:
-        return f"{metrics['samples']} samples"
-
-
-class ImportSamples(CorpusTask):
-    """Samples from anywhere: a folder of wavs, or an array in a `.npy`, taken as they are."""
-
-    VERSION = 1
-    stage = "samples"
-    name = luigi.Parameter(default="", description="what the imported samples are called in tables and paths")
-    samples = luigi.Parameter(default="", significant=False, description="a folder of wavs, or a .npy")
-    samples_rate = luigi.IntParameter(default=0, description="sample rate of a .npy, in Hz")
-
-    def place(self) -> Path:
-        check_name("--name", self.name, row=True)
-        self._check_rate()
-        return self.corpus_place() / "imported" / self.name / "2-samples"
-
-    def resolved(self) -> Mapping[str, Any]:
-        settings = self.corpus_settings()
-        return {
-            "sample_rate": settings["sample_rate"],
-            "clip_seconds": settings["clip_seconds"],
-            "resampler": settings["resampler"],
-            "source": self._hash(),
-        }
-
-    def identity_parameters(self) -> dict[str, str]:
-        """Where no source is given any more, the rate of the one that was imported counts."""
-        parameters = super().identity_parameters()
-        if not self.samples and (self.folder / folders.CONFIG).exists():
-            parameters["samples_rate"] = folders.read_json(self.folder / folders.CONFIG)["parameters"]["samples_rate"]
-        return parameters
-
-    def _check_rate(self) -> None:
-        array, rate = self.samples.endswith(".npy"), self.samples_rate
-        if rate < 0 or (array and rate == 0):
-            raise EarshotError(f"{self.samples}: give the sample rate of the .npy, e.g. --samples-rate 16000")
-        if self.samples and rate and not array:
-            raise EarshotError(
-                f"--samples-rate is for a .npy; files like those in {self.samples} say their rate themselves: leave it out"
-            )
-
-    def _hash(self) -> str:
-        """A hash of the samples' files; of those that were imported, where no source is given any more."""
-        if self.samples:
-            from tasks.importing import fingerprint
-
-            return fingerprint(Path(self.samples).expanduser())
-        if (self.folder / folders.CONFIG).exists():
-            return folders.read_json(self.folder / folders.CONFIG)["settings"]["source"]
-        raise EarshotError(f"nothing has been imported as {self.name!r} yet: give --samples path/to/wavs")
-
-    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
-        from tasks import drawing
-
-        return drawing.import_samples(Path(self.samples).expanduser(), self.samples_rate, self.corpus_config(), out)
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
         return f"{metrics['samples']} samples"

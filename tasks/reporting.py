@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,9 +9,8 @@ from typing import Any
 from tasks import corpora, descriptions, drawing, folders, listening, machine
 from tasks.artifact import Progress
 from tasks.classifier import CLASSIFIER
-from tasks.parameters import SettingsParameter
+from tasks.commands import command
 from tasks.rows import chain, rows, training
-from tasks.settings import Settings
 from tasks.training import clip_format
 
 CLIPS_PER_ROW, CLIPS_OF_NOISE = 10, 3  # of silence and white noise three tell all
@@ -40,7 +37,7 @@ def compare(
     """
     from evaluation.leaderboard import format_table, write_leaderboard
     from evaluation.report import ReportData, write_report
-    from evaluation.standings import merge_seeds
+    from evaluation.seeds import merge_seeds
 
     progress(0, 1, "leaderboard and report")
     table, metrics = merge_seeds(rows(place, evaluations)), descriptions.of_metrics()
@@ -112,6 +109,8 @@ def _curves(place: Path, table: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     for title, folder in trainings.items():
         with open(folder / "curve.csv", newline="", encoding="utf-8") as file:
             lines = list(csv.DictReader(file))
+        if not lines:  # it was trained elsewhere
+            continue
         curves[title] = {
             "step": [int(line["step"]) for line in lines],
             "train_loss": [_number(line["train_loss"]) for line in lines],
@@ -159,6 +158,17 @@ def _about_audio(name: str, evaluation: Path) -> str:
     if config["task"] == "EvaluateControls":
         return "Clips of the test split, on which nothing was trained." if _control(name) == HELD_OUT else ""
     metrics = folders.read_json(machine.workdir() / config["inputs"]["samples"]["artifact"] / folders.METRICS)
+    return _what_was_given(metrics) + _order(metrics)
+
+
+def _what_was_given(metrics: Mapping[str, Any]) -> str:
+    if metrics.get("conditional") == "prefix":
+        seconds, clips = metrics["prefix_seconds"], f"{metrics['clips']:,} clips of the {metrics['split']} split"
+        return f"The first {seconds:g} s of each are real: samples continue {clips}, {metrics['repeats']} of each. "
+    return "The model was told which class to make. " if metrics.get("class_conditional") else ""
+
+
+def _order(metrics: Mapping[str, Any]) -> str:
     if "likelihood" in metrics["order"]:
         return f"From unlikely to likely by the model's own log-likelihood, evenly spread over {metrics['samples']:,} samples."
     return f"Evenly spread over {metrics['samples']:,} samples, {metrics['order']}."
@@ -201,17 +211,24 @@ def _audio(name: str, evaluation: Path, real: Path) -> list[dict[str, Any]]:
     codes = np.load(samples / drawing.SAMPLES, mmap_mode="r")
     rate, labels = _rate(real), _labels(real)
     heard = listening.read(features, "samples")["log_probabilities"]
-    captions = [f"draw {line['draw_index']}" for line in lines]
+    captions = [_caption(line) for line in lines]
     if not lines:
         held_out = _control(name) == HELD_OUT
         captions = _held_out_captions(real, len(codes)) if held_out else [f"clip {i + 1}" for i in range(len(codes))]
     clips = []
     for row in np.unique(np.linspace(0, len(codes) - 1, most).round().astype(int)):
         details = {"heard as": f"{labels[heard[row].argmax()]} ({100 * np.exp(heard[row].max()):.0f} %)"}
+        if lines and drawing.LABEL in lines[row]:
+            details["asked for"] = labels[int(lines[row][drawing.LABEL])]
         if lines and lines[row]["log_likelihood_nats"]:
             details["log-likelihood"] = f"{number(float(lines[row]['log_likelihood_nats']), 0)} nats"
         clips.append({"caption": captions[row], "codes": codes[row], "sample_rate": rate, "details": details})
     return clips
+
+
+def _caption(line: Mapping[str, str]) -> str:
+    """A sample by its draw index, or by the clip that it continues."""
+    return f"clip {line['clip']}, repeat {line['repeat']}" if "clip" in line else f"draw {line['draw_index']}"
 
 
 def _histograms(table: Sequence[Mapping[str, Any]], sources: Mapping[str, Path], clips: Path) -> dict[str, Any]:
@@ -228,46 +245,3 @@ def _environment(folder: Path) -> dict[str, Any]:
     record = folders.read_json(folder / folders.PROVENANCE)
     names = ("git", "python", "libraries", "platform", "processor", "device", "threads")
     return {name: record[name] for name in names}
-
-
-def command(row: Mapping[str, Any], place: Path) -> str:
-    """The command that makes a measured or imported row again, on a machine that has nothing yet; "" for others.
-
-    place: the corpus's folder
-    """
-    if row["kind"] not in ("measured", "imported"):
-        return ""
-    requests = [folders.read_json(place / run["source"] / folders.PROVENANCE)["request"] for run in row["runs"]]
-    asked = requests[0]["parameters"]
-    words = _words(requests[0], row["count"], [request["parameters"]["seed"] for request in requests])
-    source = ["--source", "PATH"] if corpora.find(asked["corpus"]).cls.needs_source else []
-    if source and words[0] == "luigi":
-        source = ["--machine-source", "PATH"]
-    return shlex.join([*words, *source])
-
-
-def _words(request: Mapping[str, Any], count: int, seeds: Sequence[str]) -> list[str]:
-    asked: dict[str, str] = request["parameters"]
-    settings: Settings = SettingsParameter().parse(asked["settings"])
-    single = ["luigi", "--module", "pipeline.evaluate"]
-    about = ["--corpus", asked["corpus"]] + (["--settings", asked["settings"]] if settings else [])
-    judge = ["--classifier", asked["classifier"], "--classifier-seed", asked["classifier_seed"]]
-    if asked["name"]:
-        rate = ["--samples-rate", asked["samples_rate"]] if asked["samples_rate"] != "0" else []
-        return [*single, "EvaluateSamples", *about, *judge, "--samples", "PATH", "--name", asked["name"], *rate]
-    if asked["classifier_seed"] != "0":  # the front doors have no flag for it
-        trained = ["--models", json.dumps([_file(asked["model"])]), "--preset", asked["preset"]]
-        drawn = ["--seeds", json.dumps([int(seed) for seed in seeds]), "--count", str(count)]
-        return [*single, "RunBenchmark", *about, *judge, *trained, *drawn]
-    words = ["python", "-m", f"pipeline.{asked['corpus']}", "--models", _file(asked["model"])]
-    words += ["--preset", asked["preset"], "--classifier", asked["classifier"]]
-    words += [word for seed in seeds for word in ("--seed", seed)]
-    words += ["--count", str(count)]
-    return words + [word for name, value in settings for word in ("--set", f"{name}={value}")]
-
-
-def _file(model: str) -> str:
-    """A model from a file below the repository by its path from there."""
-    file, colon, cls = model.rpartition(":")
-    below = colon and Path(file).is_relative_to(machine.REPOSITORY)
-    return f"{os.path.relpath(file, machine.REPOSITORY)}:{cls}" if below else model

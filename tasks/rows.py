@@ -8,6 +8,9 @@ from typing import Any
 import luigi
 
 from tasks import drawing, folders, machine
+from tasks.continuing import PREFIX_IN_NAME, condition
+
+NLL_ELSEWHERE = "it is the model's, and stands in the row whose samples continue nothing"
 
 
 def rows(corpus: Path, evaluations: Sequence[Path]) -> list[dict[str, Any]]:
@@ -33,8 +36,10 @@ def _row(corpus: Path, folder: Path, config: dict[str, Any]) -> dict[str, Any]:
     if made_by["task"] == "ImportSamples":
         name = made_by["parameters"]["name"]
         about = {"kind": "imported", "model": name, "preset": None, "draw": None, "seed": None, "parameters": None}
+        about |= {"nfe": None, "conditional": ""}
     else:
         draw, asked, train = samples.parent.name, made_by["parameters"], training(folder)
+        drawn = folders.read_json(samples / folders.METRICS)
         variant = train.parent.name.removesuffix(f"-seed{asked['seed']}")  # small+layers=20
         name = f"{asked['model']}/{variant}" + (f"/{draw[draw.index('+') :]}" if "+" in draw else "")
         about = {
@@ -44,6 +49,9 @@ def _row(corpus: Path, folder: Path, config: dict[str, Any]) -> dict[str, Any]:
             "draw": draw,
             "seed": int(asked["seed"]),
             "parameters": folders.read_json(train / folders.METRICS)["parameters"],
+            "nfe": drawn.get("evaluations"),  # a draw from before this was recorded does not tell
+            "conditional": condition(drawn),
+            "trained": train.relative_to(corpus).as_posix(),
         }
     return _with_run(corpus, folder, name, about, metrics)
 
@@ -59,22 +67,28 @@ def _controls(corpus: Path, folder: Path) -> Iterator[dict[str, Any]]:
     draw = folder.parent.name
     for name, metrics in folders.read_json(folder / folders.METRICS)["rows"].items():
         about = {"kind": "control", "model": None, "preset": None, "draw": draw, "seed": None, "parameters": None}
+        about |= {"nfe": None, "conditional": ""}
         yield _with_run(corpus, folder, name, about, metrics) | {"note": metrics["explanation"]}
 
 
 def _with_run(corpus: Path, folder: Path, name: str, about: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
     run = {
         "seed": about.pop("seed"),
+        "trained": about.pop("trained", ""),  # what `models.load` reads
         "scores": metrics["scores"],
         "source": folder.relative_to(corpus).as_posix(),
         "digest": folders.digest_of(folder),
     }
+    reasons = dict(metrics["not_applicable"])
+    if PREFIX_IN_NAME.search(name):
+        reasons |= {key: NLL_ELSEWHERE for key in reasons if key.split("/")[1:2] == ["nll"]}
     return {
         "name": name,
-        "title": name.replace("/", " "),
+        # What a prefix is, the row's mark says.
+        "title": PREFIX_IN_NAME.sub("", name).strip("/").replace("/", " "),
         **about,
         "count": metrics["samples"],
-        "reasons": metrics["not_applicable"],
+        "reasons": reasons,
         "runs": [run],
     }
 

@@ -9,6 +9,8 @@ from urllib.parse import quote
 from tasks.errors import EarshotError, unknown
 
 Settings = tuple[tuple[str, str], ...]  # (("wavenet.layers", "20"), ...): sorted, hashable
+# What is compared unless somebody says otherwise: one of each family, and the floor.
+MODELS = ("wavenet", "sashimi", "wavegan", "flow_matching", "noise")
 # Limits of a training change its result, so they are settings of every model, and show in its path.
 LIMITS: dict[str, Any] = {"max_steps": None, "max_hours": None}
 

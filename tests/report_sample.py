@@ -83,7 +83,7 @@ def rows() -> list[dict[str, Any]]:
     sashimi["scores"]["v1/nll"]["details"] = {"likelihood_space": "8-bit mu-law, min-max scaled per clip"}
     return [
         row("wavenet", wavenet, title="WaveNet small", parameters=412_304),
-        row("diffwave", [diffwave], title="DiffWave small", parameters=690_113),
+        row("diffwave", [diffwave], title="DiffWave small", parameters=690_113, nfe=50),
         row("sashimi", [sashimi], title="SaShiMi small", parameters=380_002),
         row(
             "my-model",

@@ -395,6 +395,7 @@ def test_a_lock_is_free_again_once_its_holder_is_gone(tmp_path):
 def test_a_shard_that_a_finished_draw_holds_is_not_drawn_again(workdir, monkeypatch):
     about = {"version": 1, "presets": {"smoke": {}}, "sampling": {"temperature": 1.0}, "likelihood": False}
     monkeypatch.setattr("tasks.descriptions.of_model", lambda kind, spec: about)
+    monkeypatch.setattr("tasks.descriptions.check_sampling", lambda spec, sampling: None)
     draw = DrawSamples(model="noise", preset="smoke", count=256)
     train = draw.inputs()["train"]
     for task in (train.inputs()["clips"].inputs()["download"], train.inputs()["clips"], train, draw):
@@ -416,6 +417,7 @@ def test_a_shard_that_a_finished_draw_holds_is_not_drawn_again(workdir, monkeypa
 def test_nothing_is_drawn_for_a_draw_that_is_stale(workdir, monkeypatch):
     about = {"version": 1, "presets": {"smoke": {}}, "sampling": {}, "likelihood": False}
     monkeypatch.setattr("tasks.descriptions.of_model", lambda kind, spec: about)
+    monkeypatch.setattr("tasks.descriptions.check_sampling", lambda spec, sampling: None)
     draw = DrawSamples(model="noise", preset="smoke", count=256)
     train = draw.inputs()["train"]
     for task in (train.inputs()["clips"].inputs()["download"], train.inputs()["clips"], train):

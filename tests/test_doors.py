@@ -51,6 +51,7 @@ def test_help_explains_every_flag_and_the_exit_status(corpus: str) -> None:
     answer = command(sys.executable, "-m", f"pipeline.{corpus}", "--help")
     assert answer.returncode == 0
     ours = "models preset classifier seed count set source stale workdir device max-steps max-hours plan"
+    ours += " prefix-seconds repeats split"
     for text in (*(f"--{flag}" for flag in ours.split()), "--workers", "--scheduler-host", "Exit status", corpus):
         assert text in answer.stdout
 
@@ -166,6 +167,8 @@ LUIGI_WRONG = {
     "no name": (["--samples", "wavs"], ["--samples needs --name"]),
     "preset": (["--model", "noise", "--preset", "smal"], ["'smal'", "Did you mean small?"]),
     "field": (["--model", "noise", "--settings", "noise.step=3"], ["'step'", "Did you mean steps?"]),
+    "memory": (["--model", "noise", "--prefix-seconds", "0.1"], ["noise cannot continue a clip", "wavenet"]),
+    "split": (["--model", "wavenet", "--prefix-seconds", "0.1", "--split", "tset"], ["'tset'", "Did you mean test?"]),
 }
 
 

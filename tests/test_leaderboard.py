@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 import subprocess
 import sys
 
@@ -10,7 +11,8 @@ import pytest
 from scipy import stats
 
 from evaluation.leaderboard import format_table, write_leaderboard
-from evaluation.standings import Cell, groups, merge_seeds, separable, standings, t_quantile
+from evaluation.seeds import merge_seeds, t_quantile
+from evaluation.standings import Cell, groups, separable, standings
 from evaluation.wording import half_width, number, shown_digits, verdict
 from tests.report_sample import metrics, row, rows, run, score
 
@@ -110,6 +112,48 @@ def test_one_count_makes_one_group_and_needs_no_label():
     text = format_table(table, metrics())
     assert "apart" not in text
     assert "over 60" not in text  # controls are never ranked, so there is nothing to say of their count
+
+
+def given(name: str, condition: str, value: float = 1) -> dict:
+    """A row whose samples were given something; 512 of them."""
+    return row(name, [run([value, 9, 50, 0.1])], title=name.partition("/")[0], conditional=condition, nfe=16000)
+
+
+def test_rows_that_were_given_something_are_ranked_apart_and_marked(tmp_path):
+    table = [*counted(("a", 10, 512), ("b", 30, 512)), given("a/given", "0.25 s prefix"), given("told", "class")]
+    assert ranks(table) == {"a": (1, 1), "b": (2, 2), "a/given": (1, 1), "told": (1, 1)}
+    lines = standings(table, metrics())
+    assert [line.name for line in lines[:2]] == ["a", "b"]
+    mark = "512 samples (conditional: 0.25 s prefix)"
+    assert {label for label, _ in groups(lines, "v1/fid")} == {"512 samples", mark, "512 samples (conditional: class)"}
+    assert f"Over {mark}: a only." in verdict(lines, FID)
+    assert "different numbers of samples" not in verdict(lines, FID)
+    text = format_table(table, metrics())
+    assert "a (conditional)" in text
+    assert f"── {mark} ─" in text
+    assert text.count("Conditional rows are ranked apart") == 1
+    assert text.splitlines()[0].endswith("NFE")
+    write_leaderboard(table, metrics(), tmp_path)
+    shown = (tmp_path / "leaderboard.md").read_text()
+    assert f"## Models, {mark}" in shown
+    assert "| a (conditional: 0.25 s prefix) " in shown
+    assert " 16,000 |" in re.sub(" +", " ", shown)
+    lines_of_csv = list(csv.DictReader(io.StringIO((tmp_path / "leaderboard.csv").read_text())))
+    assert {(line["row"], line["conditional"], line["nfe"]) for line in lines_of_csv} >= {
+        ("a", "", ""), ("a/given", "0.25 s prefix", "16000"), ("told", "class", "16000"),
+    }  # fmt: skip
+
+
+def test_rows_that_were_given_something_are_marked_without_others_too():
+    lines = standings([given("a/given", "0.25 s prefix")], metrics())
+    assert [label for label, _ in groups(lines, "v1/fid")] == ["512 samples (conditional: 0.25 s prefix)"]
+    assert verdict(lines, FID).startswith("Conditional rows are ranked apart")
+
+
+def test_seeds_that_do_not_tell_their_evaluations_take_them_from_the_others():
+    old, new = row("a", [run([1], 0)], nfe=None), row("a", [run([1], 1)], nfe=50)
+    assert [merge_seeds(rows)[0]["nfe"] for rows in ([old, new], [new, old])] == [50, 50]
+    assert "nfe" not in merge_seeds([row("b", [run([1])])])[0]
 
 
 def test_digits_follow_the_interval():

@@ -126,6 +126,23 @@ def test_the_table_shows_values_intervals_ties_and_reasons(page, text):
     assert len(re.findall(r'class="first"', text)) == 5  # two tied in FID, one each in IS, mIS, AM
 
 
+def test_rows_that_were_given_something_are_marked_everywhere():
+    data = sample()
+    given = row("given", [run([3, 8, 90, 0.3])], title="WaveNet small", conditional="0.25 s prefix", nfe=16000)
+    audio = {"given": data.audio["wavenet"][:1]}
+    page = render(
+        dataclasses.replace(data, rows=[*data.rows, given], audio=audio, histograms={"given": {"a": 1, "b": 2}})
+    )
+    assert '<span class="tag given">conditional: 0.25 s prefix</span>' in page
+    assert "<h3>WaveNet small (conditional: 0.25 s prefix)</h3>" in page
+    assert "Models, 512 samples (conditional: 0.25 s prefix) <span>Conditional rows are ranked apart" in page
+    assert '<td data-value="16000" class="count">16,000</td>' in page
+    assert '<td data-value="50" class="count">50</td>' in page
+    assert "hollow dots: controls; orange: conditional" in page
+    assert "<figcaption>WaveNet small (conditional: 0.25 s prefix)</figcaption>" in page  # what was heard
+    assert "WaveNet small (conditional)</text>" in page  # the plot of intervals
+
+
 def test_every_number_and_its_source_is_listed(page):
     links = [link["href"] for link in page.all("a")]
     for entry in rows():

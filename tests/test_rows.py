@@ -12,8 +12,8 @@ import pytest
 from pipeline.options import parse
 from tasks import drawing, folders, machine, provenance
 from tasks.classifier import ClassifierTask
+from tasks.commands import command
 from tasks.evaluation import CacheSampleFeatures, CompareGenerators
-from tasks.reporting import command
 from tasks.rows import _tell_apart, broken, chain, rows
 from tests import toy_runs, toy_tasks
 
@@ -208,6 +208,20 @@ def test_the_command_of_several_seeds_and_of_another_classifier_seed(workdir: Pa
     assert words[:4] == ["luigi", "--module", "pipeline.evaluate", "RunBenchmark"]
     assert words[words.index("--classifier-seed") + 1] == "3"
     assert words[words.index("--seeds") + 1] == "[1]"
+
+
+def test_the_command_of_continued_clips(workdir: Path) -> None:
+    assert "--prefix" not in command(found(workdir), workdir / CORPUS), "a request from before there were any"
+    words = shlex.split(asked(workdir, prefix_seconds="0.25", repeats="2", split="test"))
+    options = parse("spoken_digits", words[3:])
+    assert options.prefix == {"prefix_seconds": 0.25, "repeats": 2}
+    assert "--prefix" not in asked(workdir, prefix_seconds="0.0", repeats="1", split="test")
+
+
+def test_the_command_of_an_imported_checkpoint(workdir: Path) -> None:
+    assert "--checkpoint release:sashimi_sc09" in asked(workdir, checkpoint="release:sashimi_sc09")
+    assert "--checkpoint PATH/mine.pt" in asked(workdir, checkpoint="/some/where/mine.pt")
+    assert "--checkpoint" not in asked(workdir, checkpoint="")
 
 
 def test_the_command_of_an_import_and_of_a_control(workdir: Path) -> None:

@@ -10,8 +10,8 @@ from evaluation.report import plots
 from evaluation.standings import Cell, Standing, main_columns
 from evaluation.wording import (
     APART,
-    EXPLAINED,
     count,
+    explained,
     footnotes,
     half_width,
     heading,
@@ -26,7 +26,7 @@ from evaluation.wording import (
 def table(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
     columns, _ = main_columns(metrics)
     marks = footnotes(lines, columns)
-    titles = {line.name: line.title for line in lines}
+    titles = {line.name: line.marked for line in lines}
     # A model that was ranked against no other leads nothing.
     keys = [column["key"] for column in columns]
     ranked = Counter((k, line.cells[k].comparable) for k in keys for line in lines if line.cells[k].rank is not None)
@@ -34,8 +34,8 @@ def table(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], key: 
     for section, label, chosen in sections(lines, key):
         made = [_line(line, columns, key, marks, titles, ranked) for line in chosen]
         title = section.capitalize() + (f", {label}" if label else "")
-        explained = APART if label and not shown else EXPLAINED[section]
-        shown.append({"name": section, "title": title, "label": label, "explained": explained, "lines": made})
+        text = explained(section, chosen) or (APART if label and not shown else "")
+        shown.append({"name": section, "title": title, "label": label, "explained": text, "lines": made})
     return {
         "columns": [
             {
@@ -50,6 +50,7 @@ def table(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], key: 
         "protocols": len({column["key"].split("/")[0] for column in columns}) > 1,
         "sections": shown,
         "footnotes": letters(marks),
+        "given": any(line.mark for line in lines),
         "ties": any(line.cells[key].tied for line in lines if line.cells[key].rank),
     }
 
@@ -83,6 +84,7 @@ def _line(
         about.append(f"{line.row['parameters']:,} parameters")
     return {
         "title": line.title,
+        "mark": line.mark,
         "about": " · ".join(about),
         "note": line.row.get("note", ""),
         "imported": line.kind == "imported",
@@ -90,6 +92,8 @@ def _line(
         "rank_sort": first.rank[0] + first.rank[1] / 1000 if first.rank else "",
         "tied": f"not told apart from {tied}" if tied else "",
         "cells": cells,
+        "nfe": count(line.row.get("nfe")),
+        "nfe_sort": "" if line.row.get("nfe") is None else line.row["nfe"],
         "count": count(line.row.get("count")),
         "count_sort": line.row.get("count") or "",
         "seeds": len(line.seeds) if line.kind != "control" else 0,
@@ -120,7 +124,7 @@ def numbers(lines: Iterable[Standing], metrics: Iterable[Mapping[str, Any]]) -> 
             for run in line.cells[metric["key"]].runs:
                 score = run["score"]
                 yield {
-                    "title": line.title,
+                    "title": line.marked,
                     "seed": run["seed"],
                     "key": metric["key"],
                     "value": number(score["value"], digits),
@@ -141,7 +145,10 @@ def forest(lines: Sequence[Standing], metric: Mapping[str, Any]) -> Any:
         cell = line.cells[metric["key"]]
         if cell.value is not None and math.isfinite(cell.value):
             texts[cell.value] = number(cell.value, shown_digits(cell, int(metric.get("digits", 3))))
-            rows.append((line.title, cell.value, cell.low, cell.high, "control" if line.kind == "control" else "model"))
+            colour = "control" if line.kind == "control" else "given" if line.mark else "model"
+            # The plot has no room for the whole mark.
+            title = plots.shortened(line.title, plots.TITLE - 14) + " (conditional)" if line.mark else line.title
+            rows.append((title, cell.value, cell.low, cell.high, colour))
     return plots.intervals(rows, metric["name"], texts.__getitem__) if rows else ""
 
 

@@ -24,8 +24,9 @@ class ReportData:
     clips: {split: number} or {split: {label: number}}. All but name and title may be absent."""
     rows: Sequence[Mapping[str, Any]]
     """Leaderboard rows: name, title, kind (measured, imported, published, control), model, preset, seeds, draw, count,
-    parameters, runs: [{seed, scores: {key: Score JSON}, source, digest}]; optionally `note` (a sentence about the row)
-    and `reasons`: {score key: why there is no number}. Rows of several seeds may come merged or one by one."""
+    parameters, nfe (network evaluations for one sample), runs: [{seed, trained, scores: {key: Score JSON}, source, digest}];
+    optionally `conditional` (what its samples were given: "0.25 s prefix"), `note` (a sentence about the row) and
+    `reasons`: {score key: why there is no number}. Rows of several seeds may come merged or one by one."""
     metrics: Sequence[Mapping[str, Any]]
     """key, name, unit, better, digits, doc, headline (shown in the main table; the first one sorts it), version; in display
     order: `Metric.to_json()`."""

@@ -1,6 +1,6 @@
 """The page's plots, drawn as plain SVG: lines, dots with intervals, bars.
 
-Colours are classes of the page's style sheet (`model`, `control`, `accent`, `faint`), so a plot follows light and dark
+Colours are classes of the page's style sheet (`model`, `given`, `control`, `accent`, `faint`), so a plot follows light and dark
 and prints well; matplotlib would fix its colours and weigh ten times as much. Every text goes through `escape`.
 """
 
@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from html import escape
 
 from markupsafe import Markup
+
+TITLE = 27  # letters of a title that the plot of intervals has room for
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,11 @@ def short(value: float) -> str:
     return f"{value:.6g}".replace("-", "−")
 
 
+def shortened(text: str, most: int) -> str:
+    """The text, or what there is room for."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def intervals(
     rows: Sequence[tuple[str, float, float | None, float | None, str]], label: str, format_value: Callable[[float], str]
 ) -> Markup:
@@ -79,8 +86,7 @@ def intervals(
     parts = [_grid_x(axis, top, base)]
     for index, (title, value, lower, upper, colour) in enumerate(rows):
         y = top + step * (index + 0.5)
-        short_title = title if len(title) <= 27 else title[:26] + "…"
-        parts.append(_text(left - 14, y + 4, short_title, "end", "label"))
+        parts.append(_text(left - 14, y + 4, shortened(title, TITLE), "end", "label"))
         if lower is not None and upper is not None:
             parts.append(_line(axis.at(lower), y, axis.at(upper), y, f"whisker {colour}"))
         parts.append(f'<circle cx="{axis.at(value):.1f}" cy="{y:.1f}" r="4.5" class="dot {colour}"/>')
@@ -155,7 +161,7 @@ def bars(counts: Mapping[str, float], label: str) -> Markup:
         )
         parts.append(_line(middle, y_axis.at(low), middle, y_axis.at(upper), "whisker thin"))
         if step >= 14:
-            text = name if len(name) <= 7 else name[:6] + "…"
+            text = shortened(name, 7)
             place = f"translate({middle + 4:.1f} {height - bottom + 12:.1f}) rotate(-40)"
             parts.append(f'<text transform="{place}" text-anchor="end" class="tick">{escape(text)}</text>')
     even = y_axis.at(1 / len(counts))

@@ -6,7 +6,8 @@ from typing import Any
 from evaluation.report import players, plots
 from evaluation.report.board import artifact_link, forest, numbers, table
 from evaluation.report.page import ReportData
-from evaluation.standings import Standing, complete_metrics, headline, merge_seeds, standings
+from evaluation.seeds import merge_seeds
+from evaluation.standings import Standing, complete_metrics, headline, standings
 from evaluation.wording import count, heading, verdict
 
 REAL = "real"
@@ -88,7 +89,7 @@ def _players(data: ReportData, lines: Sequence[Standing]) -> tuple[list[dict[str
                     "details": [f"{_spaced(key)} {_short(value)}" for key, value in clip.get("details", {}).items()],
                 }
             )
-        title = "Real clips" if name == REAL else titles[name].title
+        title = "Real clips" if name == REAL else titles[name].marked
         about = data.about_audio.get(name, "")
         grids.append({"title": title, "about": about, "real": name == REAL, "clips": shown})
     return grids, lossless
@@ -146,7 +147,7 @@ def _provenance(line: Standing, data: ReportData) -> dict[str, Any]:
             | {"href": artifact_link(str(step.get("path") or ""))}
         )
     total = sum(step.get("seconds") or 0 for step in data.provenance[line.name])
-    return {"title": line.title, "steps": steps, "total": duration(total), "command": data.commands.get(line.name, "")}
+    return {"title": line.marked, "steps": steps, "total": duration(total), "command": data.commands.get(line.name, "")}
 
 
 def _corpus(corpus: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,7 +171,7 @@ def _corpus(corpus: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _titled(name: str, names: Mapping[str, Standing]) -> str:
-    return "Real clips" if name == REAL else names[name].title
+    return "Real clips" if name == REAL else names[name].marked
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:

@@ -60,6 +60,8 @@ class Generator(nn.Module):
     schedule:         (part, optimizer steps in a round) in order; a GAN has (("critic", 5), ("generator", 1))
     likelihood_space: the quantization and scaling that log-likelihoods are over, in words; "" = the model has no likelihood.
                       Only likelihoods over equal spaces are compared.
+    continues:        whether it can continue the beginning of a real clip: whether `sample` takes a prefix
+    class_conditional: whether it draws samples of given classes; tables mark such a row, for it was told more than others
     """
 
     @dataclass(frozen=True)
@@ -68,6 +70,8 @@ class Generator(nn.Module):
 
     schedule: tuple[tuple[str, int], ...] = (("model", 1),)
     likelihood_space: str = ""
+    continues: bool = False
+    class_conditional: bool = False
 
     def __init__(self, config: TrainingConfig, sample_rate: int, timesteps: int):
         super().__init__()
@@ -97,6 +101,13 @@ class Generator(nn.Module):
         sampling: fields of `Sampling` by name
         """
         raise NotImplementedError(f"{type(self).__name__} must define sample(count, rng, prefix, **sampling)")
+
+    def continue_clips(self, clips: Clips, timesteps: int, rng: SampleRandom | None = None, **sampling: Any) -> Samples:
+        """One sample for each clip that begins with its first `timesteps` timesteps, at the clip's own level.
+
+        The log-likelihood is that of what follows them. Raises ValueError where the model cannot continue a prefix.
+        """
+        return self.sample(len(clips), rng, clips.waveforms[:, :timesteps], **sampling)
 
     def log_likelihood(self, clips: Clips) -> Tensor:
         """(batch,) float64, nats, summed over each clip's valid timesteps. Raises ValueError where the model has none."""

@@ -21,8 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.autoregressive import Autoregressive, AutoregressiveConfig, Stepper, shift_right
-from models.clips import Clips
+from models.autoregressive import Autoregressive, EmbeddingConfig, Stepper, shift_right
 from models.layers.causal import GatedStack, gated_layer
 from models.layers.quantization import LEVELS, ZERO, ordered
 
@@ -30,7 +29,7 @@ VERSION = 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class Config(AutoregressiveConfig):
+class Config(EmbeddingConfig):
     """Settings of WaveNet."""
 
     blocks: int = 4
@@ -43,12 +42,6 @@ class Config(AutoregressiveConfig):
     "Channels of the sum over all layers' outputs."
     end_channels: int = 512
     "Channels between that sum and the logits."
-    margin: int = 0
-    "Score at most so much silence after a training batch's longest clip, less as a rule; 0 = score clips to their end."
-    ordered_codes: bool = False
-    "Begin with an embedding and an output in which neighbouring codes are alike."
-    start_marker: bool = False
-    "Let a code of its own stand for what is before a clip, so that its beginning cannot be taken for a pause."
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -56,8 +49,6 @@ class Config(AutoregressiveConfig):
         for name in sizes:
             if getattr(self, name) < 1:
                 raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
-        if self.margin < 0:
-            raise ValueError(f"margin={self.margin} must not be negative; 0 scores clips to their end")
 
 
 PRESETS = {
@@ -125,13 +116,6 @@ class WaveNet(Autoregressive):
             x = torch.addmm(x, gated, residual.t())
         logits = F.linear(F.relu(self.end_1(F.relu(total))), *self.head())
         return logits.view(-1, batch, LEVELS).transpose(0, 1)
-
-    def loss(self, part: str, clips: Clips, rng: torch.Generator) -> Tensor:
-        """Mean cross-entropy of a code, in nats, up to `margin` timesteps at most after the end of the longest clip."""
-        if self.config.margin:
-            some = int(torch.rand((), generator=rng, device=rng.device).square() * self.config.margin)
-            clips = Clips(clips.waveforms[:, : int(clips.valid.max()) + some], clips.valid, clips.labels)
-        return super().loss(part, clips, rng)
 
     def stepper(self, batch: int) -> Stepper:
         """See `Autoregressive.stepper`."""

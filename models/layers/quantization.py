@@ -32,13 +32,19 @@ def to_unit(waveforms: Tensor, valid: Tensor | None = None) -> Tensor:
 
     A constant clip becomes zeros. Padding is scaled along with the rest, and is meaningless afterwards.
     """
+    lowest, span = _extent(waveforms, valid)
+    return (waveforms - lowest) / span
+
+
+def _extent(waveforms: Tensor, valid: Tensor | None) -> tuple[Tensor, Tensor]:
+    """(batch, 1) the lowest value of every clip, and how far its highest lies above it."""
     inside = waveforms
     outside = waveforms
     if valid is not None:
         padding = torch.arange(waveforms.shape[-1], device=waveforms.device) >= valid[:, None]
         inside, outside = waveforms.masked_fill(padding, math.inf), waveforms.masked_fill(padding, -math.inf)
     lowest, highest = inside.amin(-1, keepdim=True), outside.amax(-1, keepdim=True)
-    return (waveforms - lowest) / (highest - lowest + 1e-6)
+    return lowest, highest - lowest + 1e-6
 
 
 def quantize(unit: Tensor) -> Tensor:
@@ -118,3 +124,10 @@ class Quantizer:
         """float32 waveforms in [-1, 1) of int64 codes, of the same shape."""
         values = dequantize(codes)
         return expand(values) if self.law == "mu-law" else values
+
+    def at_level(self, decoded: Tensor, clips: Clips) -> Tensor:
+        """Decoded waveforms (batch, timesteps) at the level and offset of the clips that they belong to."""
+        if not self.per_clip:
+            return decoded
+        lowest, span = _extent(clips.waveforms, clips.valid)
+        return lowest + (decoded + 1) / 2 * span
