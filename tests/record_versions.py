@@ -22,6 +22,7 @@ from typing import Any, NamedTuple
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 RECORD = REPOSITORY / "tests" / "versions.json"
+PUBLISHED = REPOSITORY / "models" / "published"
 PLUGINS = {
     "generators": "models/generators",
     "classifiers": "models/classifiers",
@@ -38,8 +39,12 @@ NO_NUMBERS = (
 )  # fmt: skip
 # What a task says of its folder besides building it.
 NO_BYTES = ("place", "headline", "expected_bytes", "clean_up")
-# What no import leads to, since it is run by its path.
-ALSO = {"corpora/spoken_digits": ("tasks/corpora/_espeak.py",)}
+# What no import leads to, since it is run by its path, or found by its name.
+ALSO = {
+    "corpora/spoken_digits": ("tasks/corpora/_espeak.py",),
+    "tasks/ImportCheckpoint": tuple(f"models/published/{path.name}" for path in sorted(PUBLISHED.glob("[!_]*.py"))),
+    "tasks/ImportClassifier": ("models/published/resnext.py",),
+}
 
 
 class Definition(NamedTuple):
@@ -225,7 +230,8 @@ def entries() -> dict[str, Entry]:
         for name, statements in module(file).statements.items():
             if any(isinstance(s, ast.ClassDef) and _version(s.body) is not None for s in statements):
                 tasks.add(Definition(file, name))
-                roots[f"tasks/{name}"] = [Definition(file, name)]
+                also = [d for file in ALSO.get(f"tasks/{name}", ()) for d in module(file).definitions()]
+                roots[f"tasks/{name}"] = [Definition(file, name), *also]
     for name, start in roots.items():
         defined = module(start[0].file).statements
         body = defined[start[0].name] if name.startswith("tasks/") else defined.get("VERSION", [])

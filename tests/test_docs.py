@@ -9,6 +9,8 @@ from types import ModuleType
 import numpy as np
 import pytest
 
+from tests import recipes
+
 DOCS = Path(__file__).parent.parent / "docs"
 
 
@@ -76,3 +78,8 @@ def test_the_corpus_becomes_clips(code: dict[str, Path], tmp_path: Path) -> None
     assert len(load_split(out, "train")) == 18
     assert len(load_split(out, "test")) == 3
     assert set(load_split(out, "test").valid) == {8000}
+
+
+def test_the_table_of_recipes_is_the_presets() -> None:
+    """`python tests/recipes.py` prints what belongs there."""
+    assert recipes.table() in (DOCS / "models.md").read_text(encoding="utf-8")
