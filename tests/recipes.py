@@ -15,11 +15,15 @@ HEAD = (
 )
 
 
-def parameters(plugin: Any, preset: str) -> int:
-    """Trainable parameters, of SC09's clips; nothing is allocated."""
+def parameters(plugin: Any, preset: str) -> str:
+    """How many are trained, of each part where there are several, for SC09's clips; nothing is allocated."""
     with torch.device("meta"):
         model = plugin.cls(plugin.presets[preset], 16000, 16000)
-    return sum(p.numel() for p in model.parameters() if p.requires_grad)
+    counts = {
+        part: sum(p.numel() for group in model.parameter_groups(part) for p in group["params"])
+        for part, _ in model.schedule
+    }
+    return ", ".join(f"{part} {count:,}" if len(counts) > 1 else f"{count:,}" for part, count in counts.items())
 
 
 def row(plugin: Any, preset: str) -> str:
@@ -36,7 +40,7 @@ def row(plugin: Any, preset: str) -> str:
     cells = [
         plugin.name,
         preset,
-        f"{parameters(plugin, preset):,}",
+        parameters(plugin, preset),
         f"{config.optimizer}{betas}{decay}",
         f"{config.learning_rate:g}, {config.learning_rate_schedule}{warmup}",
         config.batch_size,

@@ -16,6 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import torch
+
+from tests import reference
 
 REPOSITORY = Path(__file__).parent.parent
 SMALL_CORPUS = "corpus.clips_per_digit=16"
@@ -189,6 +192,9 @@ def test_the_readmes_commands_run_at_smoke(line: str, playground: Path, tmp_path
     wavs = playground / CORPUS / "noise" / "smoke-seed0" / "draw-32" / "2-samples" / "wavs"
     line = line.replace("path/to/wavs", str(wavs)).replace("my_recordings/", f"{tmp_path}/my_recordings/")
     line = line.replace("--source speech", f"--source {tmp_path}/speech").replace("--preset paper", "")
+    if "path/to/file.pt" in line:
+        torch.save(reference.load("fw_wavenet_v2").state, tmp_path / "file.pt")
+        line = line.replace("path/to/file.pt", f"{tmp_path}/file.pt --count 4")
     words = line.replace("python", sys.executable, 1).split()
     if words[0] == "luigi":
         words[0] = str(Path(sys.executable).with_name("luigi"))

@@ -5,9 +5,11 @@ import re
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from tests import recipes
 
@@ -83,3 +85,13 @@ def test_the_corpus_becomes_clips(code: dict[str, Path], tmp_path: Path) -> None
 def test_the_table_of_recipes_is_the_presets() -> None:
     """`python tests/recipes.py` prints what belongs there."""
     assert recipes.table() in (DOCS / "models.md").read_text(encoding="utf-8")
+
+
+def test_the_readmes_backbone_runs() -> None:
+    page = (DOCS.parent / "README.md").read_text(encoding="utf-8")
+    (code,) = (block for block in re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE) if "S4" in block)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert len(code.splitlines()) <= 12
+    assert names["x"].shape == names["y"].shape
+    torch.testing.assert_close(names["y_0"], names["y"][:, 0], rtol=1e-4, atol=1e-4)

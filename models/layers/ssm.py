@@ -34,11 +34,11 @@ def hippo_legs(d_state: int) -> tuple[Tensor, Tensor, Tensor]:
     """
     if d_state < 2 or d_state % 2:
         raise ValueError(f"d_state={d_state} must be even and at least 2, since states come in conjugate pairs")
-    n = torch.arange(d_state, dtype=torch.float64)
+    n = torch.arange(d_state, dtype=torch.float64, device="cpu")
     B = (2 * n + 1).sqrt()
     P = (n + 0.5).sqrt()
     A = -torch.tril(torch.outer(B, B), -1) - torch.diag(n + 1)
-    skew = A + torch.outer(P, P) + 0.5 * torch.eye(d_state, dtype=torch.float64)
+    skew = A + torch.outer(P, P) + 0.5 * torch.eye(d_state, dtype=torch.float64, device="cpu")
     imag, V = torch.linalg.eigh(-1j * skew)
     # Eigenvectors have a free phase, which LAPACK may choose anew on another machine: B is made real and positive.
     B_hat = V.mH @ B.to(V)
