@@ -5,6 +5,7 @@ under `torchrun`. All randomness is a function of (seed, step): a training that 
 the uninterrupted one, on a CPU at the same thread count.
 """
 
+import atexit
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -39,10 +40,10 @@ def fit(
     progress: Callable[[int, int, str], None] | None = None,
     listen: Callable[[], tuple[Tensor, int]] | None = None,
 ) -> dict[str, Any]:
-    """Train `model` and leave the weights of lowest validation loss in `folder/model.safetensors` and in `model`.
+    """Train `model` and leave the weights that `config.keep` names in `folder/model.safetensors` and in `model`.
 
-    folder:    also gets curve.csv, checkpoints/{last,best}.pt, tensorboard/ and listen/; a training that was begun
-               there is continued
+    folder:    also gets curve.csv, checkpoints/last.pt (and best.pt), tensorboard/ and listen/; a training that was
+               begun there is continued
     device:    cpu, cuda, cuda:1 or mps; under torchrun every process takes the device of its rank
     max_steps: train for fewer steps than `config.steps`; the learning-rate schedule spans the fewer ones
     max_hours: stop in good order after that time, counted over all attempts
@@ -51,9 +52,10 @@ def fit(
 
     The caller seeds the network's initialization. `fit` leaves torch's global random state as it found it.
 
-    Returns steps, best_step, best_validation_loss, train_loss (mean over the last stretch between two validations; None
-    without a step), parameters (trainable), stopped ("steps", "max_steps", "max_hours" or "patience"), and the curve's
-    other validation columns at best_step.
+    Returns steps, kept_step (whose weights were kept), validation_loss and the curve's other validation columns there,
+    best_step and best_validation_loss (the lowest; with keep=best the same step), train_loss (mean over the last stretch
+    between two validations; None without a step), parameters (trainable; of `sampled_part` alone, where there is one),
+    and stopped ("steps", "max_steps", "max_hours" or "patience").
     Raises Preempted after SIGTERM or SIGINT, once a checkpoint is on disk; TrainingDiverged when a loss is not finite;
     ValueError on a device, a batch size or a begun training that does not fit.
     """
@@ -96,4 +98,12 @@ def _launch(device: str, precision: str) -> "Fabric":
         options["devices"] = [int(index)] if index and kind == "cuda" else 1
     fabric = Fabric(**options)
     fabric.launch()
+    if "strategy" in options:
+        atexit.register(_leave)
     return fabric
+
+
+def _leave() -> None:
+    """Part from the other processes in good order: on a CPU, one that just ends now and then aborts, and torchrun kills all."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()

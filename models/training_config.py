@@ -16,6 +16,7 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "optimizer": ("adamw", "adam", "sgd"),
     "learning_rate_schedule": ("constant", "cosine", "plateau"),
     "precision": ("32-true", "bf16-mixed"),
+    "keep": ("best", "last"),
 }
 AT_LEAST_ONE = ("batch_size", "accumulate", "validate_every", "checkpoint_every")
 NOT_NEGATIVE = (
@@ -66,6 +67,8 @@ class TrainingConfig:
     "Largest absolute value of any one gradient, 0 = no limit."
     ema: float = 0.0
     "Decay of the exponential moving average of the weights that is validated, heard and kept; 0 = off."
+    keep: str = "best"
+    "The weights that are the result: best (of lowest validation loss) or last (for GANs, whose losses are no measure)."
     precision: str = "32-true"
     "32-true (float32) or bf16-mixed (float32 weights, bfloat16 arithmetic where it is safe)."
     validate_every: int = 100
@@ -102,6 +105,11 @@ class TrainingConfig:
             faults.append("gradient_clip and gradient_clip_value are both set: choose one, and set the other to 0")
         if self.nesterov and not (self.optimizer == "sgd" and self.momentum > 0):
             faults.append("nesterov=True needs optimizer=sgd with a momentum above 0")
+        if self.keep == "last" and self.patience:
+            faults.append(
+                f"patience={self.patience} stops at a validation loss that keep=last takes for no measure: "
+                "set patience=0, or keep=best"
+            )
         if self.accumulate >= 1 and self.batch_size % self.accumulate:
             faults.append(f"batch_size={self.batch_size} cannot be cut into accumulate={self.accumulate} equal parts")
         if faults:

@@ -43,7 +43,7 @@ class TrainingRun:
         steps: int,
     ):
         if not len(validation):
-            raise ValueError("there are no validation clips, and the best weights are chosen by them")
+            raise ValueError("there are no validation clips, and a training is judged by them")
         self.fabric, self.train, self.validation = fabric, train, validation
         self.folder, self.config, self.seed, self.steps = folder, config, seed, steps
         self.batches = Batches(train, config.batch_size, seed, balanced=config.balanced_classes)
@@ -83,21 +83,28 @@ class TrainingRun:
                 monitor.close()
 
     def result(self) -> dict[str, Any]:
-        """What `fit` returns; the best weights are now in the model and in model.safetensors."""
+        """What `fit` returns; the weights that are kept are now in the model and in model.safetensors."""
         self.fabric.barrier()  # the other processes read what the first one has written
         self.state.finish()
         at = self.state.at
-        best = next(row for row in at.curve if row["step"] == at.best_step)
-        scores = {name: value for name, value in best.items() if name.startswith("validation_")}
+        kept_step = at.best_step if self.config.keep == "best" else at.step
+        kept = next(row for row in at.curve if row["step"] == kept_step)
         return {
             "steps": at.step,
+            "kept_step": kept_step,
             "best_step": at.best_step,
-            "best_validation_loss": scores.pop("validation_loss"),
+            "best_validation_loss": at.best_loss,
             "train_loss": at.curve[-1].get("train_loss"),
-            "parameters": sum(p.numel() for p in self.state.objective.trainable.values()),
+            "parameters": self._parameters(),
             "stopped": at.stopped,
-            **scores,
+            **{name: value for name, value in kept.items() if name.startswith("validation_")},
         }
+
+    def _parameters(self) -> int:
+        """How many are trained; of the part alone that samples are drawn from, where the others only help to train it."""
+        objective = self.state.objective
+        sampled = objective.parts.get(getattr(objective.model, "sampled_part", ""), objective.trainable.values())
+        return sum(p.numel() for p in sampled)
 
     def _between_steps(self, monitor: Monitor | None, listen: Listen | None, late: bool, overdue: bool) -> None:
         """Validate, listen, decide to stop, and write checkpoints, each when it is due."""
@@ -120,9 +127,10 @@ class TrainingRun:
                 monitor.heard(at.step, *listen())
             at.heard = at.step
         at.stopped = ended
-        if better or overdue or ended or at.step % config.checkpoint_every == 0:
+        keep = better and config.keep == "best"
+        if keep or overdue or ended or at.step % config.checkpoint_every == 0:
             self._save(monitor)
-        if better:
+        if keep:
             self.state.save_best()
 
     def _step(self, monitor: Monitor | None) -> None:

@@ -69,7 +69,7 @@ class TrainingState:
         self.optimizers = dict(zip(parts, optimizers, strict=True))
         self.peaks = {part: [group["lr"] for group in o.param_groups] for part, o in self.optimizers.items()}
         self.rate = LearningRate(config, steps)
-        self.average = WeightAverage(model, config.ema) if config.ema else None
+        self.average = self._start_average() if config.ema else None
         self.at = Position()
         self.model.train()
         self._about = {name: repr(value) for name, value in {**asdict(config), **about, "steps": steps}.items()}
@@ -127,8 +127,12 @@ class TrainingState:
             checkpoints.save_state(self.best, best)
 
     def finish(self) -> None:
-        """Put the best weights into model.safetensors and into the model."""
-        weights: dict[str, Tensor] = checkpoints.load_state(self.best)["weights"]
+        """Put the weights that are kept into model.safetensors and into the model: the best, or those of now."""
+        weights: dict[str, Tensor]
+        if self.config.keep == "best":
+            weights = checkpoints.load_state(self.best)["weights"]
+        else:
+            weights = (self.average or self.model).state_dict()
         if self._writes:
             checkpoints.save_weights(self.folder / "model.safetensors", weights)
         self.model.load_state_dict(weights)
@@ -149,6 +153,19 @@ class TrainingState:
         finally:
             self.model.train()
 
+    def _start_average(self) -> WeightAverage:
+        """The running average of all weights, or of the network's `sampled_part` alone, where it names one.
+
+        A GAN averages its generator alone: a critic is only right beside the generator that it was trained against.
+        """
+        part = getattr(self.model, "sampled_part", "")
+        if not part:
+            return WeightAverage(self.model, self.config.ema)
+        self.objective.focus(part)
+        average = WeightAverage(self.model, self.config.ema)
+        self.objective.release()
+        return average
+
     def _resume(self) -> None:
         state = checkpoints.load_state(self.last)
         differing = [name for name in self._about if state["about"].get(name) != self._about[name]]
@@ -166,7 +183,7 @@ class TrainingState:
             self.average.load(state["average"])
         self.at = Position(**state["position"])
         # best.pt follows last.pt; whoever was killed between the two still has its weights here.
-        if self.at.best_step == self.at.step:
+        if self.config.keep == "best" and self.at.best_step == self.at.step:
             self.save_best()
 
 

@@ -80,7 +80,8 @@ class TrainGenerator(GeneratorTask):
         return training.train_generator(self.model, settings, self.seed, limits, clips, out, progress)
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
-        return f"validation loss {metrics['best_validation_loss']:.4g} at step {metrics['best_step']}"
+        loss = metrics.get("validation_loss", metrics["best_validation_loss"])  # older ones kept the best only
+        return f"validation loss {loss:.4g} at step {metrics.get('kept_step', metrics['best_step'])}"
 
 
 class UsingTask(GeneratorTask):

@@ -1,7 +1,9 @@
 """The training loop: what it leaves behind, and that no crash, signal or divergence can change or damage it."""
 
 import csv
+import itertools
 import math
+import os
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -138,6 +140,94 @@ def test_progress_tells_the_time_left(tmp_path: Path):
     assert "validation" in told[-1][2]
     assert told[-1][2].endswith("0 s left")
     assert [duration(s) for s in (40, 720, 12600, 180000)] == ["40 s", "12 min", "3.5 h", "2.1 days"]
+
+
+# ---------------------------------------------------------------- which weights are kept
+
+
+LAST = replace(toys.CONFIG, keep="last", learning_rate=1.0, steps=40)  # steps so large that the last are not the best
+
+
+def test_the_last_weights_are_kept_where_asked_for(tmp_path: Path):
+    best, last = (toys.train(tmp_path / keep, replace(LAST, keep=keep)) for keep in ("best", "last"))
+    assert curve(tmp_path / "best") == curve(tmp_path / "last"), "it changes no step"
+    rows = {int(row["step"]): float(row["validation_loss"]) for row in curve(tmp_path / "last")}
+    assert last["steps"] == last["kept_step"] == 40 > last["best_step"] > 0
+    assert last["validation_loss"] == pytest.approx(rows[40], rel=1e-8)
+    assert last["best_validation_loss"] == pytest.approx(min(rows.values()), rel=1e-8)
+    assert best["kept_step"] == best["best_step"] == last["best_step"]
+    assert best["validation_loss"] == best["best_validation_loss"] == last["best_validation_loss"]
+
+    kept = checkpoints.load_weights(tmp_path / "last" / "model.safetensors")
+    state = checkpoints.load_state(tmp_path / "last" / "checkpoints" / "last.pt")
+    assert all(torch.equal(kept[name], mean) for name, mean in state["average"].items()), "averaged, as validated"
+    assert not (tmp_path / "last" / "checkpoints" / "best.pt").exists()
+    other = checkpoints.load_weights(tmp_path / "best" / "model.safetensors")
+    assert any(not torch.equal(kept[name], other[name]) for name in kept)
+
+    model = toys.Listener()
+    again = fit(model, toys.random_clips(50), toys.random_clips(20, 1), tmp_path / "last", config=LAST, seed=3)
+    assert again == last, "a finished training stays finished"
+    assert all(torch.equal(kept[name], value) for name, value in model.state_dict().items())
+
+
+def test_the_last_weights_survive_crashes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    class Crash(BaseException):
+        """Power is gone."""
+
+    toys.train(tmp_path / "whole", LAST)
+    replace_file, crashes = os.replace, 0
+    for lives in itertools.count(5):
+        left = [lives]
+
+        def fragile(source: Path, target: Path, left: list[int] = left) -> None:
+            left[0] -= 1
+            if left[0] == 0:
+                raise Crash
+            replace_file(source, target)
+
+        monkeypatch.setattr(os, "replace", fragile)
+        try:
+            toys.train(tmp_path / "crashed", LAST)
+            break
+        except Crash:
+            crashes += 1
+    assert crashes > 2
+    names = ("model.safetensors", "curve.csv", "checkpoints/last.pt")
+    assert contents(tmp_path / "crashed", names) == contents(tmp_path / "whole", names)
+
+
+@pytest.mark.parametrize("limit", [{"max_steps": 0}, {"max_steps": 11}, {"max_hours": 0.0}])
+def test_the_last_weights_of_a_training_that_was_cut_short(tmp_path: Path, limit: dict[str, float]):
+    result = toys.train(tmp_path, LAST, **limit)
+    assert result["kept_step"] == result["steps"] == limit.get("max_steps", 0)
+    assert result["validation_loss"] == pytest.approx(float(curve(tmp_path)[-1]["validation_loss"]), rel=1e-8)
+    assert result["best_step"] <= result["steps"]
+
+
+def test_the_last_weights_and_patience_exclude_each_other():
+    with pytest.raises(ValueError, match=r"patience=3.*keep=last.*patience=0, or keep=best"):
+        TrainingConfig(keep="last", patience=3)
+    with pytest.raises(ValueError, match="keep='first' is not one of best, last"):
+        TrainingConfig(keep="first")
+
+
+class Averaged(toys.Adversaries):
+    sampled_part = "generator"
+
+
+def test_the_average_of_one_part(tmp_path: Path):
+    config = TrainingConfig(
+        steps=4, batch_size=4, optimizer="sgd", momentum=0.0, ema=0.5, keep="last", validate_every=2
+    )
+    for cls, averaged in ((Averaged, {"generator"}), (toys.Adversaries, {"critic", "generator"})):
+        model, folder = cls(), tmp_path / cls.__name__
+        fit(model, toys.random_clips(20), toys.random_clips(4), folder, config=config, seed=0)
+        state = checkpoints.load_state(folder / "checkpoints" / "last.pt")
+        assert set(state["average"]) == averaged
+        kept = checkpoints.load_weights(folder / "model.safetensors")
+        assert {name for name in kept if not torch.equal(kept[name], state["model"][name])} == averaged
+        assert all(p.requires_grad for p in model.parameters())
 
 
 # ---------------------------------------------------------------- when it ends

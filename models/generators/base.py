@@ -58,6 +58,8 @@ class Generator(nn.Module):
     """A model of waveforms of `timesteps` timesteps at `sample_rate` Hz.
 
     schedule:         (part, optimizer steps in a round) in order; a GAN has (("critic", 5), ("generator", 1))
+    sampled_part:     the part that samples are drawn from, where the others only help to train it, as a GAN's critic does: its
+                      weights alone are averaged and counted; "" = all
     likelihood_space: the quantization and scaling that log-likelihoods are over, in words; "" = the model has no likelihood.
                       Only likelihoods over equal spaces are compared.
     continues:        whether it can continue the beginning of a real clip: whether `sample` takes a prefix
@@ -69,6 +71,7 @@ class Generator(nn.Module):
         """The sampling settings and their defaults; a generator that has some nests a dataclass of this name."""
 
     schedule: tuple[tuple[str, int], ...] = (("model", 1),)
+    sampled_part: str = ""
     likelihood_space: str = ""
     continues: bool = False
     class_conditional: bool = False
