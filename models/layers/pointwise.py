@@ -1,0 +1,60 @@
+"""What happens to each timestep by itself between SaShiMi's convolutions (Goel et al. 2022, arXiv:2202.09729, section 3.2):
+normalization and a feed-forward network.
+"""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.parametrizations import weight_norm
+
+Step = Callable[[Tensor], Tensor]  # one timestep of `batch` sequences: (batch, channels) -> (batch, channels)
+
+
+def linear(inputs: int, outputs: int, weight_normed: bool = False) -> nn.Linear:
+    """A linear layer; where `weight_normed`, its weight is g v / |v|, a gain and a direction for each output (Salimans and
+    Kingma 2016)."""
+    layer = nn.Linear(inputs, outputs)
+    return weight_norm(layer) if weight_normed else layer
+
+
+class ScalarNorm(nn.Module):
+    """s (x - mean + m) / std over the channels, with one gain s and one shift m for all of them: (..., d) -> (..., d).
+
+    What the release's training code has instead of layer normalization. The standard deviation is that of a population,
+    and nothing is added to it: a timestep whose channels are all equal has no image.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.m, self.s = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        std, mean = torch.std_mean(x, -1, correction=0, keepdim=True)
+        return (self.s / std) * (x - (mean - self.m))
+
+
+class FeedForward(nn.Module):
+    """Linear, GELU, linear: (..., d_model) -> (..., d_model), with `expand` times as many channels inside."""
+
+    def __init__(self, d_model: int, expand: int = 2, *, weight_normed: bool = False):
+        super().__init__()
+        self.wide = linear(d_model, expand * d_model, weight_normed)
+        self.narrow = linear(expand * d_model, d_model, weight_normed)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.narrow(F.gelu(self.wide(x)))
+        return y
+
+    def stepper(self, batch: int) -> Step:
+        """The same for single timesteps, (batch, d_model), with what does not change made ready."""
+        w1, w2 = (layer.weight.detach().t().contiguous() for layer in (self.wide, self.narrow))
+        b1, b2 = self.wide.bias.detach(), self.narrow.bias.detach()
+        inner, y = w1.new_empty(batch, w1.shape[1]), w1.new_empty(batch, w2.shape[1])
+
+        def step(x: Tensor) -> Tensor:
+            torch.addmm(b1, x, w1, out=inner)
+            return torch.addmm(b2, F.gelu(inner), w2, out=y)
+
+        return step
