@@ -87,8 +87,8 @@ PRESETS = {
         ordered_codes=True, margin=500, d_model=8, n_layers=1, d_state=8, pool=(4, 2), norm="layer", weight_normed=False,
     ),
     "small": Config(
-        steps=1500, batch_size=1, learning_rate=5e-3, beta2=0.99, learning_rate_schedule="cosine", warmup_steps=30,
-        gradient_clip=1.0, ema=0.99, validate_every=250, validation_clips=32, listen_every=750,
+        steps=800, batch_size=2, learning_rate=6e-3, beta2=0.99, learning_rate_schedule="cosine", warmup_steps=30,
+        gradient_clip=1.0, ema=0.99, validate_every=200, validation_clips=32, listen_every=400,
         start_marker=True, ordered_codes=True, margin=2000, norm="layer", weight_normed=False, d_model=32, n_layers=4,
         expand=1, d_state=16, n_ssm=0, dt_min=1e-2, dt_max=4.0, dynamics_rate=1e-2, readout_rate=0.1,
     ),
