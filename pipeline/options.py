@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from models import generators
-from tasks.settings import MODELS
+from tasks.settings import MODELS, every_model
 
 EPILOG = """\
 Luigi's own flags work as well, --scheduler-host above all.
@@ -72,7 +71,7 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
     add("--workers", type=_positive(int), metavar="N", help="how many stages run at the same time (1)")
     add("--plan", action="store_true", help="show what is done and what would run; run nothing")
     given, luigi = parser.parse_known_args(words)
-    models = generators.names() if given.models == "all" else [name for name in given.models.split(",") if name]
+    models = every_model() if given.models == "all" else [name for name in given.models.split(",") if name]
     if not models:
         parser.error("--models names no model")
     try:

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import quote
 
+from models import generators
 from tasks.errors import EarshotError, unknown
 
 Settings = tuple[tuple[str, str], ...]  # (("wavenet.layers", "20"), ...): sorted, hashable
@@ -13,6 +14,11 @@ Settings = tuple[tuple[str, str], ...]  # (("wavenet.layers", "20"), ...): sorte
 MODELS = ("wavenet", "sashimi", "wavegan", "flow_matching", "noise")
 # Limits of a training change its result, so they are settings of every model, and show in its path.
 LIMITS: dict[str, Any] = {"max_steps": None, "max_hours": None}
+
+
+def every_model() -> list[str]:
+    """All generators that there are: what `--models all` means."""
+    return generators.names()
 
 
 def parse(assignments: Iterable[str]) -> Settings:

@@ -6,7 +6,7 @@ and most work is done at a quarter and a sixteenth of the rate.
 Differs from the paper, as its code does: normalization has one gain and one shift for all channels (`norm`), and the S4 layers
 of January 2022, which the published checkpoints have, learn C, Q and D alone (`s4`). Differs from the code: any number of
 timesteps, kernels without tables of frequencies, and computed once for a whole run of sampling, since they do not depend on
-the noise. `small` denoises frames of a lapped transform, as DiffWave's does, and its tiers are half as far apart.
+the noise. `small` denoises frames of a lapped transform, as DiffWave's does, with tiers half as far apart and shorter memories.
 """
 
 from contextlib import AbstractContextManager, ExitStack
@@ -92,12 +92,12 @@ PRESETS = {
         step_channels=8,
     ),
     "small": Config(
-        steps=2000, batch_size=16, learning_rate=2e-3, beta2=0.99, learning_rate_schedule="cosine", warmup_steps=50,
+        steps=1400, batch_size=16, learning_rate=2e-3, beta2=0.99, learning_rate_schedule="cosine", warmup_steps=50,
         gradient_clip=1.0, ema=0.995, validate_every=200, validation_clips=256,
         sampler="dpm++", sampling_steps=24, noise_schedule="cosine", prediction="wiener", even_steps=True,
         bands=256, exponent=0.5, margin=4000, energies=True,
-        d_model=128, n_layers=2, pool=(2, 2), expand=1, d_state=16, s4="v3", glu=True, norm="layer", step_hidden=128,
-        step_channels=128,
+        d_model=128, n_layers=2, pool=(2, 2), expand=1, d_state=16, dt_min=0.01, dt_max=1.0, s4="v3", glu=True,
+        norm="layer", step_hidden=128, step_channels=128,
     ),
     "paper": Config(steps=800_000, **PUBLISHED),
     "paper-small": Config(steps=500_000, d_model=64, **PUBLISHED),
