@@ -35,10 +35,8 @@ class AdversarialConfig(TrainingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.critic_updates < 1:
-            raise ValueError(f"critic_updates={self.critic_updates} must be at least 1")
-        if self.gradient_penalty < 0:
-            raise ValueError(f"gradient_penalty={self.gradient_penalty} must not be negative")
+        self.require_at_least(1, "critic_updates")
+        self.require_at_least(0, "gradient_penalty")
         if not self.critic_rate > 0:
             raise ValueError(f"critic_rate={self.critic_rate} must be above 0")
 

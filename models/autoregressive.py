@@ -147,9 +147,7 @@ class Autoregressive(Generator):
     ) -> Samples:
         """Draw `count` samples of `timesteps` timesteps; see `Generator.sample`. A prefix is quantized, unless it is codes
         (int64) already, then continued, and its own timesteps do not count towards the log-likelihood."""
-        settings = self.settings(sampling)
-        if count < 1:
-            raise ValueError(f"count={count} must be at least 1")
+        settings = self.asked(count, prefix, sampling)
         precision = torch.float32 if self.device.type == "mps" else torch.float64  # Metal has no float64
         uniforms = (rng or SampleRandom(0)).uniform(count, self.timesteps).to(self.device, precision)
         given = torch.empty(count, 0, dtype=torch.int64, device=self.device)

@@ -209,13 +209,7 @@ class Diffusion(Generator):
         self, count: int, rng: SampleRandom | None = None, prefix: Tensor | None = None, **sampling: Any
     ) -> Samples:
         """Draw `count` samples; see `Generator.sample`. All timesteps come at once, so that no prefix can be continued."""
-        settings = self.settings(sampling)
-        if count < 1:
-            raise ValueError(f"count={count} must be at least 1")
-        if prefix is not None:
-            raise ValueError(
-                f"{type(self).__name__} makes all timesteps at once and cannot continue a prefix; draw without"
-            )
+        settings = self.asked(count, prefix, sampling)
         sampler, levels = self.levels(settings)
         steps = torch.tensor([self.noise.step(level) for level in levels], device=self.device)
         channels, positions = self.representation.channels, self.representation.positions(self.timesteps)

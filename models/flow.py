@@ -148,13 +148,8 @@ class Flow(Generator):
         self, count: int, rng: SampleRandom | None = None, prefix: Tensor | None = None, **sampling: Any
     ) -> Samples:
         """See `Generator.sample`; classes are drawn evenly. What exceeds full scale is clipped."""
-        settings, classes, rng = self.settings(sampling), self.config.classes, rng or SampleRandom(0)
-        if count < 1:
-            raise ValueError(f"count={count} must be at least 1")
-        if prefix is not None:
-            raise ValueError(
-                f"{type(self).__name__} draws a clip all at once and cannot continue a prefix; draw without"
-            )
+        settings = self.asked(count, prefix, sampling)
+        classes, rng = self.config.classes, rng or SampleRandom(0)
         if settings.guidance != 1 and not classes:
             raise ValueError(
                 f"guidance={settings.guidance} needs a model with classes, and this one has none; leave it at 1"

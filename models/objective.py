@@ -5,6 +5,7 @@
     parameter_groups(part) -> list of optimizer groups          default: every parameter that requires a gradient
     validation_loss(clips, rng) -> scalar                       default: the loss of the first part
     validation_scores(clips) -> {"name": value}                 default: none
+    sampled_part: str = ""                                      the part whose weights alone are averaged and counted
 
 `loss` and `validation_loss` are means over the batch. A loss needs all its randomness from `rng`, which lives on the
 device of the clips, or from torch's global generator (dropout), which the loop seeds at every step.

@@ -84,6 +84,12 @@ class TrainingConfig:
     balanced_classes: bool = False
     "Draw clips with replacement, every class equally often, instead of shuffling the corpus."
 
+    def require_at_least(self, least: float, *names: str) -> None:
+        """Raise ValueError where one of these fields is less."""
+        for name in names:
+            if getattr(self, name) < least:
+                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
+
     def __post_init__(self) -> None:
         faults = [
             f"{name}={getattr(self, name)!r} is not one of {', '.join(choices)}"

@@ -227,7 +227,7 @@ def test_first_weights_are_glorots() -> None:
 def test_bad_settings_are_explained() -> None:
     faults: list[tuple[dict[str, Any], str]] = [
         ({"critic_updates": 0}, "critic_updates=0 must be at least 1"),
-        ({"gradient_penalty": -1.0}, "must not be negative"),
+        ({"gradient_penalty": -1.0}, "gradient_penalty=-1.0 must be at least 0"),
         ({"critic_rate": 0.0}, "must be above 0"),
         ({"padding": "same"}, "padding='same' is not one of tensorflow, pytorch"),
         ({"strides": (4, 4)}, r"strides=\(4, 4\).*one of each per layer"),

@@ -105,6 +105,20 @@ class Generator(nn.Module):
         """
         raise NotImplementedError(f"{type(self).__name__} must define sample(count, rng, prefix, **sampling)")
 
+    def asked(self, count: int, prefix: Tensor | None, sampling: dict[str, Any]) -> Any:
+        """What every `sample` begins with: its settings, if all that is asked for makes sense.
+
+        Raises ValueError on a count below 1, a setting that there is not, and a prefix that this model cannot continue.
+        """
+        settings = self.settings(sampling)
+        if count < 1:
+            raise ValueError(f"count={count} must be at least 1")
+        if prefix is not None and not self.continues:
+            raise ValueError(
+                f"{type(self).__name__} makes all timesteps at once and cannot continue a prefix; draw without one"
+            )
+        return settings
+
     def continue_clips(self, clips: Clips, timesteps: int, rng: SampleRandom | None = None, **sampling: Any) -> Samples:
         """One sample for each clip that begins with its first `timesteps` timesteps, at the clip's own level.
 

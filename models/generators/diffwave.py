@@ -49,9 +49,8 @@ class Config(DiffusionConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("residual_channels", "skip_channels", "layers", "dilation_cycle", "step_hidden", "step_channels"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        self.require_at_least(1, "residual_channels", "skip_channels", "layers", "dilation_cycle")
+        self.require_at_least(1, "step_hidden", "step_channels")
 
 
 # Published: philsyn/DiffWave-unconditional and albertfgu/diffwave-sashimi, which agree. Float32, no weight decay, no EMA, no

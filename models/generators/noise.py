@@ -67,11 +67,7 @@ class Noise(Generator):
         self, count: int, rng: SampleRandom | None = None, prefix: Tensor | None = None, **sampling: Any
     ) -> Samples:
         """White noise through a filter of gain sqrt(S); what exceeds full scale is clipped. It cannot continue a prefix."""
-        self.settings(sampling)
-        if count < 1:
-            raise ValueError(f"count={count} must be at least 1")
-        if prefix is not None:
-            raise ValueError("noise has no memory and cannot continue a prefix; draw without one")
+        self.asked(count, prefix, sampling)
         white = (rng or SampleRandom(0)).normal(count, self.timesteps).to(self.device)
         gain = torch.exp(self.log_spectrum(self.timesteps) / 2)
         waveforms = torch.fft.irfft(torch.fft.rfft(white) * gain, n=self.timesteps)

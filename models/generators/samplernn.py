@@ -55,9 +55,7 @@ class Config(AutoregressiveConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("hidden", "layers", "embedding", "code_hidden", "window"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        self.require_at_least(1, "hidden", "layers", "embedding", "code_hidden", "window")
         if not self.frames or min(self.frames) < 1:
             raise ValueError(f"frames={self.frames} must name one size per tier, the lowest first, each at least 1")
         if self.window % math.prod(self.frames):

@@ -64,9 +64,7 @@ class Config(EmbeddingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("d_model", "n_layers", "expand", "ff"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        self.require_at_least(1, "d_model", "n_layers", "expand", "ff")
         if min(self.pool, default=1) < 1 or self.norm not in sashimi.NORMS:
             raise ValueError(f"pool={self.pool} must be at least 1, and norm={self.norm!r} one of {[*sashimi.NORMS]}")
         if self.n_ssm < 0 or (self.n_ssm and self.d_model % self.n_ssm):

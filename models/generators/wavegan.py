@@ -61,9 +61,8 @@ class Config(AdversarialConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name, least in {"dim": 1, "latent": 1, "post_filter": 0, "phase_shuffle": 0}.items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least {least}")
+        self.require_at_least(1, "dim", "latent")
+        self.require_at_least(0, "post_filter", "phase_shuffle")
         for name, choices in {"padding": PADDINGS, "upsampling": UPSAMPLINGS}.items():
             if getattr(self, name) not in choices:
                 raise ValueError(f"{name}={getattr(self, name)!r} is not one of {', '.join(choices)}")
@@ -138,11 +137,7 @@ class WaveGAN(Adversarial):
         self, count: int, rng: SampleRandom | None = None, prefix: Tensor | None = None, **sampling: Any
     ) -> Samples:
         """G(z) without pre-emphasis, cut to the clip's length and clipped to full scale. It cannot continue a prefix."""
-        self.settings(sampling)
-        if count < 1:
-            raise ValueError(f"count={count} must be at least 1")
-        if prefix is not None:
-            raise ValueError("WaveGAN makes a clip at once and cannot continue a prefix; draw without one")
+        self.asked(count, prefix, sampling)
         u = (rng or SampleRandom(0)).uniform(count, self.config.latent)
         x = deemphasize(self.G((2 * u - 1).float().to(self.device)), self.config.pre_emphasis)
         return Samples(x[:, : self.timesteps].clamp(-1, 1).cpu(), evaluations=1)

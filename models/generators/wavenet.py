@@ -45,10 +45,7 @@ class Config(EmbeddingConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        sizes = ("blocks", "layers", "residual_channels", "skip_channels", "end_channels")
-        for name in sizes:
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}={getattr(self, name)} must be at least 1")
+        self.require_at_least(1, "blocks", "layers", "residual_channels", "skip_channels", "end_channels")
 
 
 PRESETS = {

@@ -101,7 +101,7 @@ def _january_2022(released: Released, prefix: str, length: int) -> dict[str, Ten
 def _length(released: Released, nodes: str, length: int) -> int:
     """The L that a buffer of L // 2 + 1 FFT nodes was made for; the parity it leaves open, and all without it, is length's."""
     half = len(released.tensors[nodes]) - 1 if nodes in released else length // 2
-    return length if length // 2 == half else 2 * half
+    return length if length // 2 == half else max(1, 2 * half)
 
 
 def _plain(C: Tensor, state: dict[str, Tensor], L: int, dt_transform: str = "exp") -> Tensor:
