@@ -87,7 +87,7 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def start(command: list[str]) -> subprocess.Popen[str]:
-    """The command, running in a process group of its own."""
+    """The command in a process group of its own, which hears Ctrl-C even where the tests run in a background that does not."""
     return subprocess.Popen(
         command,
         cwd=REPOSITORY,
@@ -96,6 +96,7 @@ def start(command: list[str]) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
