@@ -33,6 +33,7 @@ setup(
         "scipy>=1.14",
         "pandas>=2.2",
         "scikit-learn>=1.5",
+        "threadpoolctl>=3.5",
         "soundfile>=0.13",
         "soxr>=1.0",
         "resampy>=0.4.3",
@@ -44,5 +45,5 @@ setup(
         "requests>=2.32",
         "espeakng-loader>=0.2.4",
     ],
-    extras_require={"test": ["pytest", "ruff", "mypy"]},
+    extras_require={"test": ["pytest", "ruff", "mypy", "jsonschema"]},
 )

@@ -16,16 +16,25 @@ an npz file and comes back for every model that is measured. `compute` does the 
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from evaluation import comparison, gaussian
 from evaluation import metrics as plugins
-from evaluation.metrics.base import Metric
+from evaluation.metrics.base import Metric, Undefined
 from evaluation.sample_set import SampleSet
 from evaluation.score import Score
 
 Prepared = Mapping[str, np.ndarray]
+# What several metric files share: the reference's side of it, and the view of both sides that `compute` hands to them.
+SHARED = {
+    "comparison": (comparison.prepare, comparison.Comparison),
+    "gaussian": (gaussian.prepare, gaussian.Gaussian),
+}
+
+PREPARED = "prepared"  # the mark of a metric file that keeps nothing of its own of the reference
 
 
 class Scores(Mapping[str, Score]):
@@ -109,7 +118,7 @@ def measure(real: Any, generated: Any, metrics: Iterable[str] | None = None) -> 
     """
     real, generated = SampleSet.of(real), SampleSet.of(generated)
     chosen, reasons = _choose(metrics, real, generated)
-    return Scores(compute(prepare(real, chosen), generated, chosen).values(), reasons)
+    return _scores(prepare(real, chosen), generated, chosen, reasons, strict=metrics is not None)
 
 
 def prepare(reference: SampleSet, metrics: Iterable[str] | None = None) -> dict[str, np.ndarray]:
@@ -120,22 +129,46 @@ def prepare(reference: SampleSet, metrics: Iterable[str] | None = None) -> dict[
     """
     chosen = list(plugins.metrics().values()) if metrics is None else [plugins.find(name) for name in metrics]
     prepared: dict[str, np.ndarray] = {}
+    shared: dict[str, None] = {}
     for file, module in plugins.modules().items():
         wanted = [metric for metric in chosen if metric in module.METRICS]
         if not wanted or (metrics is None and wanted[0].obstacle(reference, "reference")):
             continue
-        prepared |= {f"{file}.{name}": array for name, array in module.prepare(reference).items()}
+        own = module.prepare(reference) or {PREPARED: np.array(True)}
+        prepared |= {f"{file}.{name}": array for name, array in own.items()}
+        shared |= dict.fromkeys(_uses(module))
+    for use in shared:
+        prepared |= {f"{use}.{name}": array for name, array in SHARED[use][0](reference).items()}
     return prepared
 
 
 def compute(prepared: Prepared, generated: SampleSet, metrics: Iterable[str] | None = None) -> Scores:
     """The scores of a generated set against a prepared reference; arguments and errors as in `measure`."""
     chosen, reasons = _choose(metrics, prepared, generated)
+    return _scores(prepared, generated, chosen, reasons, strict=metrics is not None)
+
+
+def _scores(
+    prepared: Prepared, generated: SampleSet, chosen: list[str], reasons: dict[str, str], *, strict: bool
+) -> Scores:
+    """The scores of the chosen metrics; what is undefined joins the reasons, or, if strict, raises ValueError."""
     scores: list[Score] = []
+    undefined: dict[str, str] = {}
+    views: dict[str, Any] = {}
     for file, module in plugins.modules().items():
         if any(metric.key in chosen for metric in module.METRICS):
-            scores += [s for s in module.compute(_part(prepared, file), generated) if s.key in chosen]
-    return Scores(scores, reasons)
+            for use in set(_uses(module)) - set(views):
+                views[use] = SHARED[use][1](_part(prepared, use), generated)
+            part = _part(prepared, file) | {use: views[use] for use in _uses(module)}
+            for found in module.compute(part, generated):
+                if isinstance(found, Undefined):
+                    undefined[found.key] = found.reason
+                elif found.key in chosen:
+                    scores.append(found)
+    undefined = {key: reason for key, reason in undefined.items() if key in chosen}
+    if undefined and strict:
+        raise ValueError("; ".join(f"{key} is undefined here: {reason}" for key, reason in undefined.items()))
+    return Scores(scores, reasons | undefined)
 
 
 def _choose(
@@ -152,6 +185,11 @@ def _choose(
     return [key for key, verdict in verdicts.items() if verdict], reasons
 
 
-def _part(prepared: Prepared, file: str) -> dict[str, np.ndarray]:
+def _uses(module: ModuleType) -> tuple[str, ...]:
+    uses: tuple[str, ...] = getattr(module, "USES", ())
+    return uses
+
+
+def _part(prepared: Prepared, file: str) -> dict[str, Any]:
     """What one metric file prepared, under its own names."""
     return {key.removeprefix(f"{file}."): array for key, array in prepared.items() if key.startswith(f"{file}.")}

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-ARROWS = {"lower": "↓", "higher": "↑"}
+ARROWS = {"lower": "↓", "higher": "↑", "target": "→"}
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Score:
     standard_error: in the unit of `value`
     method:         how interval and standard error were computed, in words
     n_reference, n_generated: clips that the value rests on; 0 where the metric looks at none of that kind
-    better:         "lower" or "higher"
+    better:         "lower", "higher", or "target": the closer to `details["target"]` (what real clips give) the better
     per_sample:     (n,) influence of each clip on the value, in its unit, or None. They average to zero; the value
                     would move by about -influence/n if that clip were left out
     details:        what else is worth knowing, as JSON values; `warnings` lists what a reader must be told
@@ -49,6 +49,10 @@ class Score:
             raise ValueError(f"{self.key}: {self.value} is not inside its own interval [{self.low}, {self.high}]")
         if self.better not in ARROWS:
             raise ValueError(f"{self.key}: better must be one of {', '.join(ARROWS)}, not {self.better!r}")
+        if (self.better == "target") != ("target" in self.details):
+            raise ValueError(
+                f"{self.key}: details['target'] goes with better='target', and this has better={self.better!r}"
+            )
         parts = self.key.split("/")
         if len(parts) not in (2, 3) or not all(parts) or self.variant != "".join(parts[2:]):
             raise ValueError(
@@ -57,7 +61,7 @@ class Score:
 
     @property
     def arrow(self) -> str:
-        """Where better values lie: ↓ or ↑."""
+        """Where better values lie: ↓, ↑ or → (towards the target)."""
         return ARROWS[self.better]
 
     @property

@@ -54,6 +54,19 @@ def split_interval(values: np.ndarray) -> Interval:
     return log_interval(mean, float(np.std(values, ddof=1)) / math.sqrt(k) / mean, float(stdtrit(k - 1, 0.975)))
 
 
+def proportion_interval(count: float, n: float) -> Interval:
+    """Wilson's interval (1927) of the share count / n. Within [0, 1], and of some width also where all are alike.
+
+    Its half-width counts as 1.96 standard errors: the usual one is 0 where none, or all, of the clips have what is counted.
+    """
+    share, shrink = count / n, 1 + Z**2 / n
+    centre = (share + Z**2 / (2 * n)) / shrink
+    half = Z / shrink * math.sqrt(share * (1 - share) / n + Z**2 / (4 * n**2))
+    # At 0 and 1 the exact bound is 0 and 1, and rounding would miss it by 1e-17.
+    low, high = (0.0 if count == 0 else centre - half), (1.0 if count == n else centre + half)
+    return Interval(low, high, half / Z)
+
+
 @dataclass(frozen=True)
 class Difference:
     """a - b of two models' scores: value, 95 % interval, standard error, and how it was computed."""

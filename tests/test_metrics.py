@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from evaluation import SampleSet, Score
+from evaluation import SampleSet, Score, measure
 from evaluation.metrics import (
     activation_maximization,
-    frechet,
     inception,
     inception_splits,
     likelihood,
@@ -38,7 +37,7 @@ def from_probabilities(probabilities: np.ndarray) -> SampleSet:
 
 
 def fid(real: np.ndarray, generated: np.ndarray) -> Score:
-    return frechet.compute(frechet.prepare(SampleSet(real)), SampleSet(generated))[0]
+    return measure(real, generated, ["v1/fid"])["v1/fid"]
 
 
 def am(real: SampleSet, generated: SampleSet) -> list[Score]:

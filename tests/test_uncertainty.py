@@ -6,10 +6,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from evaluation import SampleSet, Score
+from evaluation import SampleSet, Score, compute, prepare
 from evaluation.metrics import (
     activation_maximization,
-    frechet,
     inception,
     inception_splits,
     likelihood,
@@ -25,9 +24,9 @@ def every_score(rng: np.random.Generator) -> dict[str, tuple[SampleSet, Callable
     spoken = SampleSet(log_probabilities=log_softmax(2 * rng.normal(size=(2000, 5)) + np.linspace(0, 2, 5)))
     features = SampleSet(rng.gamma(2.0, size=(300, 6)) * 1.1)
     classes = classified(rng, 300, classes=5)
-    prepared, marginal = frechet.prepare(SampleSet(real)), activation_maximization.prepare(spoken)
+    prepared, marginal = prepare(SampleSet(real), ["v1/fid"]), activation_maximization.prepare(spoken)
     return {
-        "v1/fid": (features, lambda s: frechet.compute(prepared, s)[0]),
+        "v1/fid": (features, lambda s: compute(prepared, s, ["v1/fid"])["v1/fid"]),
         "v1/is": (classes, lambda s: inception.compute({}, s)[0]),
         "v1/mis": (classes, lambda s: modified_inception.compute({}, s)[0]),
         "v1/am": (classes, lambda s: activation_maximization.compute(marginal, s)[0]),
@@ -71,12 +70,12 @@ def test_nll_standard_error_agrees_with_bootstrap() -> None:
 @pytest.mark.parametrize("key", ["v1/fid", "v1/is", "v1/is/10-splits", "v1/mis", "v1/am"])
 def test_intervals_cover_the_expected_value_at_their_nominal_rate(key: str) -> None:
     rng = np.random.default_rng(10)
-    prepared = frechet.prepare(SampleSet(rng.normal(size=(3000, 6))))
+    prepared = prepare(SampleSet(rng.normal(size=(3000, 6))), ["v1/fid"])
     marginal = activation_maximization.prepare(SampleSet(log_probabilities=log_softmax(np.diag(np.arange(5.0)))))
 
     def draw() -> Score:
         if key == "v1/fid":
-            return frechet.compute(prepared, SampleSet(rng.normal(0.3, 1.2, size=(300, 6))))[0]
+            return compute(prepared, SampleSet(rng.normal(0.3, 1.2, size=(300, 6))), ["v1/fid"])["v1/fid"]
         generated = classified(rng, 300, classes=5)
         if key == "v1/am":
             return activation_maximization.compute(marginal, generated)[0]

@@ -10,7 +10,28 @@ from evaluation.metrics.base import Metric
 
 NOT_METRICS = ("base",)
 # How tables order them; a file that is not named here comes after these.
-ORDER = ("frechet", "inception", "modified_inception", "activation_maximization", "likelihood", "inception_splits")
+ORDER = (
+    "frechet",
+    "inception",
+    "modified_inception",
+    "activation_maximization",
+    "likelihood",
+    "frechet_infinity",
+    "inception_splits",
+    "frechet_per_class",
+    "modified_inception_per_class",
+    "kernel",
+    "prdc",
+    "vendi",
+    "vendi_per_class",
+    "ndb",
+    "memorization",
+    "authenticity",
+    "sashimi",
+    "sashimi_inception",
+    "accuracy",
+    "acoustics",
+)
 
 
 def names() -> tuple[str, ...]:

@@ -1,9 +1,13 @@
 """What a metric declares about itself, and how it says that it cannot be computed.
 
-A metric file holds a docstring (definition, source, "Differs from the paper:"), `VERSION`, `METRICS`, and
+A metric file holds a docstring (definition, source, "Differs from the paper:"), `VERSION`, `METRICS`, for one that looks at
+neighbours or kernels `USES = ("comparison",)`, and
 
     prepare(reference: SampleSet) -> dict[str, np.ndarray]   what is computed once per corpus and classifier
-    compute(prepared, generated: SampleSet) -> list[Score]   one score for each entry of METRICS, in that order
+    compute(prepared, generated: SampleSet) -> list[Score]   one score for each entry of METRICS, in that order; or, for
+                                                             one that has no value here, an `Undefined`
+
+With USES, `prepared["comparison"]` is a `Comparison` (`evaluation/comparison.py`), whose passes all metrics share.
 
 It is found by being in this folder. All entries of one file share what they need, so that a file either applies or not.
 """
@@ -21,8 +25,10 @@ from evaluation.uncertainty import Interval
 LACKING = {
     "features": "no features",
     "log_probabilities": "no classes: there are no class probabilities",
-    "labels": "no labels",
+    "held_out.features": "no held-out clips with features",
+    "labels": "no labels: it is not known which class a clip is meant to be",
     "waveforms": "no waveforms",
+    "sample_rate": "no sample rate",
     "log_likelihood": "no log-likelihood of the samples",
     "held_out": "no held-out clips",
     "held_out.log_likelihood": "the generator gives no log-likelihood of held-out clips",
@@ -32,12 +38,20 @@ LACKING = {
 
 
 @dataclass(frozen=True)
+class Undefined:
+    """In place of a Score, where the clips can be measured but the definition gives no number; `reason` says why."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class Metric:
     """What a metric is called, which way it goes and what it needs.
 
     key:             protocol/metric[/variant]
     version:         raised when its numbers change
-    better:          "lower" or "higher"
+    better:          "lower", "higher", or "target" (of two values, the one closer to what real clips give)
     needs:           attributes of the generated SampleSet, dotted for those of its held_out set
     needs_reference: the same of the reference; () for a metric that looks at no reference
     minimum:         how many clips each side that it looks at must have
@@ -119,6 +133,6 @@ def _lacks(samples: SampleSet, need: str) -> bool:
     value: Any = samples
     for name in need.split("."):
         value = getattr(value, name, None)
-        if value is None or (isinstance(value, str) and not value):
+        if value is None or (isinstance(value, str | int) and not value):
             return True
     return False
