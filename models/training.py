@@ -37,6 +37,7 @@ def fit(
     device: str = "cpu",
     max_steps: int | None = None,
     max_hours: float | None = None,
+    keep_every: int = 0,
     progress: Callable[[int, int, str], None] | None = None,
     listen: Callable[[], tuple[Tensor, int]] | None = None,
 ) -> dict[str, Any]:
@@ -47,6 +48,8 @@ def fit(
     device:    cpu, cuda, cuda:1 or mps; under torchrun every process takes the device of its rank
     max_steps: train for fewer steps than `config.steps`; the learning-rate schedule spans the fewer ones
     max_hours: stop in good order after that time, counted over all attempts
+    keep_every: leave the weights of every so many steps, and the last, in kept/step-<n>.safetensors, in the form in which they
+               are validated; 0 for none. It changes nothing else
     progress:  called about once a second with (steps done, steps in all, what to show)
     listen:    gives samples (k, timesteps) in [-1, 1] and their sample rate, every `config.listen_every` steps
 
@@ -69,7 +72,7 @@ def fit(
     steps = config.steps if max_steps is None else min(config.steps, max_steps)
     cuda = [fabric.device] if fabric.device.type == "cuda" else []
     with torch.random.fork_rng(cuda), Interruption() as interruption:
-        run = TrainingRun(fabric, model, train, validation, folder, config, seed, steps)
+        run = TrainingRun(fabric, model, train, validation, folder, config, seed, steps, keep_every)
         run.until_done(interruption, max_hours, progress, listen)
         result = run.result()
     if interruption.requested:

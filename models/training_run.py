@@ -41,11 +41,13 @@ class TrainingRun:
         config: TrainingConfig,
         seed: int,
         steps: int,
+        keep_every: int = 0,
     ):
         if not len(validation):
             raise ValueError("there are no validation clips, and a training is judged by them")
         self.fabric, self.train, self.validation = fabric, train, validation
         self.folder, self.config, self.seed, self.steps = folder, config, seed, steps
+        self.keep_every = keep_every
         self.batches = Batches(train, config.batch_size, seed, balanced=config.balanced_classes)
         about = {"seed": seed, "training clips": len(train), "validation clips": len(validation)}
         self.state = TrainingState(fabric, model, folder, config, steps, about)
@@ -132,6 +134,8 @@ class TrainingRun:
             self._save(monitor)
         if keep:
             self.state.save_best()
+        if self.keep_every and at.step and (ended or at.step % self.keep_every == 0):
+            self.state.keep()
 
     def _step(self, monitor: Monitor | None) -> None:
         """One round of the schedule; every update takes a batch of its own."""

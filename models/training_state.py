@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+KEPT = "kept"
+
+
+def kept_name(step: int) -> str:
+    """The file in `kept/` with the weights after that many steps; in the order of steps, by their names."""
+    return f"step-{step:07d}.safetensors"
+
+
 class TrainingDiverged(ArithmeticError):
     """A loss or a weight is no longer a finite number; the last checkpoint is from before."""
 
@@ -125,6 +133,12 @@ class TrainingState:
             weights = (self.average or self.model).state_dict()
             best = {"step": self.at.step, "validation_loss": self.at.best_loss, "weights": dict(weights)}
             checkpoints.save_state(self.best, best)
+
+    def keep(self) -> None:
+        """Write kept/step-<n>.safetensors: the weights as they are validated now, to look at the training afterwards."""
+        if self._writes:
+            path = self.folder / KEPT / kept_name(self.at.step)
+            checkpoints.save_weights(path, (self.average or self.model).state_dict())
 
     def finish(self) -> None:
         """Put the weights that are kept into model.safetensors and into the model: the best, or those of now."""
