@@ -1,4 +1,4 @@
-"""The leaderboard's part of the page: the table, the plot of intervals, and the list of every number."""
+"""The leaderboard's part of the page: the table with its plot of intervals and ranks, and the list of every number."""
 
 import math
 from collections import Counter
@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
-from evaluation.report import plots
+from evaluation.report import tracks
+from evaluation.report.looks import Look
 from evaluation.standings import Cell, Standing, main_columns
 from evaluation.wording import (
     APART,
@@ -23,16 +24,27 @@ from evaluation.wording import (
 )
 
 
-def table(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
-    columns, _ = main_columns(metrics)
+def table(
+    lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], key: str, looks: Mapping[str, Look]
+) -> dict[str, Any]:
+    columns = [c for c in main_columns(metrics)[0] if "@" not in c["key"] or c["key"].partition("@")[0] == key]
     marks = footnotes(lines, columns)
     titles = {line.name: line.marked for line in lines}
     # A model that was ranked against no other leads nothing.
     keys = [column["key"] for column in columns]
+    first = next(metric for metric in metrics if metric["key"] == key)
+    ours = [line for line in lines if line.kind != "published" and line.row.get("role") != "dataset"]
+    track = tracks.column(ours, first)
+    places = tracks.ranks(lines, key)
     ranked = Counter((k, line.cells[k].comparable) for k in keys for line in lines if line.cells[k].rank is not None)
     shown: list[dict[str, Any]] = []
     for section, label, chosen in sections(lines, key):
-        made = [_line(line, columns, key, marks, titles, ranked) for line in chosen]
+        made = [
+            _line(line, columns, key, marks, titles, ranked)
+            | {"look": looks[line.name], "place": places.get(line.name)}
+            | {"dot": track.marks.get(line.name) if track else None}
+            for line in chosen
+        ]
         title = section.capitalize() + (f", {label}" if label else "")
         text = explained(section, chosen) or (APART if label and not shown else "")
         shown.append({"name": section, "title": title, "label": label, "explained": text, "lines": made})
@@ -47,10 +59,12 @@ def table(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], key: 
             }
             for c in columns
         ],
+        "track": track,
         "protocols": len({column["key"].split("/")[0] for column in columns}) > 1,
         "sections": shown,
         "footnotes": letters(marks),
         "given": any(line.mark for line in lines),
+        "alarmed": any(line.alarms for line in lines),
         "ties": any(line.cells[key].tied for line in lines if line.cells[key].rank),
     }
 
@@ -78,13 +92,14 @@ def _line(
         )
     first = line.cells[key]
     tied = ", ".join(titles[name] for name in first.tied)
-    named = ("model", "preset") if line.kind == "measured" else ()
-    about = [line.row[key] for key in named if line.row.get(key)]
+    named = [str(line.row.get(key) or "") for key in ("model", "preset")] if line.kind == "measured" else []
+    about = [name for name in named if name and name.lower() not in line.title.lower()]
     if line.row.get("parameters"):
         about.append(f"{line.row['parameters']:,} parameters")
     return {
         "title": line.title,
         "mark": line.mark,
+        "alarms": line.alarms,
         "about": " · ".join(about),
         "note": line.row.get("note", ""),
         "imported": line.kind == "imported",
@@ -137,19 +152,6 @@ def numbers(lines: Iterable[Standing], metrics: Iterable[Mapping[str, Any]]) -> 
                     "source": run["source"],
                     "href": artifact_link(run["source"]),
                 }
-
-
-def forest(lines: Sequence[Standing], metric: Mapping[str, Any]) -> Any:
-    rows, texts = [], {}
-    for line in lines:
-        cell = line.cells[metric["key"]]
-        if cell.value is not None and math.isfinite(cell.value):
-            texts[cell.value] = number(cell.value, shown_digits(cell, int(metric.get("digits", 3))))
-            colour = "control" if line.kind == "control" else "given" if line.mark else "model"
-            # The plot has no room for the whole mark.
-            title = plots.shortened(line.title, plots.TITLE - 14) + " (conditional)" if line.mark else line.title
-            rows.append((title, cell.value, cell.low, cell.high, colour))
-    return plots.intervals(rows, metric["name"], texts.__getitem__) if rows else ""
 
 
 def artifact_link(path: str) -> str:

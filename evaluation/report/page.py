@@ -1,8 +1,8 @@
-"""The report page: what goes into it (`ReportData`), and `write_report`, which renders it to one offline file.
+"""The report page: what goes into it (`ReportData`), and `write_report`, which renders it to a folder that works offline.
 
-The page needs no network and no other file: style, script, plots, sounds and pictures are inside. Its content security
-policy forbids every fetch and every script but our own, by hash; templates escape all text, so a model may be called
-`<script>`. The same data gives the same bytes.
+The page needs no network: style, script, plots and pictures are inside, sounds in files beside it, fetched when they are
+played. Its content security policy forbids every other fetch and every script but our own, by hash; templates escape all text,
+so a model may be called `<script>`. The same data gives the same bytes.
 """
 
 import base64
@@ -48,6 +48,19 @@ class ReportData:
     """Row name -> the command line that rebuilds it."""
     histograms: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     """Row name or "real" -> {label: number of clips that the classifier heard as it}."""
+    bins: Mapping[str, Mapping[int, Mapping[str, Sequence[Mapping[str, Any]]]]] = field(default_factory=dict)
+    """Row name -> bin of v1/ndb -> {"generated": clips of it, the most typical first, "real": likewise}: of `bins.extremes`."""
+    pairs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Row name -> limit (of the waveforms' correlation, from held-out clips; or None) and pairs, nearest first: [{generated and
+    real: a clip each, distance, and perhaps correlation and identical, as `evaluation.audit.nearest_pairs` gives them}]."""
+    influential: Mapping[str, Mapping[str, Sequence[Mapping[str, Any]]]] = field(default_factory=dict)
+    """Row name -> {"worst": clips whose absence would lower FID most, "best": raise it most}."""
+    thresholds: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    """Row name -> what each search of likelihood thresholds found: `evaluation.rejection.Tuned.to_json()`, with `scores` of
+    the reporting half, {"inside": {key: Score JSON}, "whole": ...}, and perhaps a `title`."""
+    checkpoints: Sequence[Mapping[str, Any]] = ()
+    """Measures over training, each a `curve.json` of EvaluateCheckpoints: title, criterion {key, name}, samples, and
+    checkpoints [{name, step, best, tied, scores: {key: Score JSON}}]."""
     environment: Mapping[str, Any] = field(default_factory=dict)
     """Library versions, host, device, threads, git commit; may be nested."""
     notes: Sequence[str] = ()
@@ -55,21 +68,30 @@ class ReportData:
 
 
 def write_report(data: ReportData, folder: Path) -> Path:
-    """Render the page to folder/index.html and return its path.
+    """Render the page to folder/index.html, its sounds to folder/audio/, and return the page's path.
 
     Links to artifacts are relative to a report that lies in a folder of the corpus folder (`spoken-digits/report/`).
     Raises ValueError where rows contradict each other, or audio, provenance or histograms name a row that is not there.
     """
     from evaluation.leaderboard import replace_text
 
+    text, files = rendered(data)
     folder.mkdir(parents=True, exist_ok=True)
+    for name, content in files.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_bytes(content)
     path = folder / "index.html"
-    replace_text(path, render(data))
+    replace_text(path, text)
     return path
 
 
 def render(data: ReportData) -> str:
     """The page as text."""
+    return rendered(data)[0]
+
+
+def rendered(data: ReportData) -> tuple[str, dict[str, bytes]]:
+    """The page as text, and the files beside it: path -> content."""
     import jinja2
 
     from evaluation.report.sections import context
@@ -84,4 +106,6 @@ def render(data: ReportData) -> str:
     # The hash is over the very text between the tags, which the template includes as it is.
     script = environment.get_template("page.js").render()
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    return environment.get_template("page.html").render(context(data), script_hash=f"sha256-{digest}")
+    shown = context(data)
+    text = environment.get_template("page.html").render(shown, script_hash=f"sha256-{digest}")
+    return text, shown["sounds"].files

@@ -1,16 +1,31 @@
-"""From ReportData to what the templates show: every number worded, every plot and player drawn."""
+"""From ReportData to what the templates show: every number worded, every plot and player drawn, in the page's order."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from evaluation.report import players, plots
-from evaluation.report.board import artifact_link, forest, numbers, table
+from evaluation.disagreement import disagreements
+from evaluation.report import (
+    bins,
+    classes,
+    extrapolation,
+    influence,
+    memorization,
+    parts,
+    planes,
+    players,
+    plots,
+    thresholds,
+)
+from evaluation.report.board import artifact_link, numbers, table
+from evaluation.report.looks import looks
 from evaluation.report.page import ReportData
+from evaluation.report.section import Figure, Players, Section
 from evaluation.seeds import merge_seeds
-from evaluation.standings import Standing, complete_metrics, headline, standings
+from evaluation.standings import ALARM, Standing, complete_metrics, headline, standings
 from evaluation.wording import count, heading, verdict
 
 REAL = "real"
+BY_ROW = ("audio", "about_audio", "provenance", "commands", "histograms", "bins", "pairs", "influential", "thresholds")
 MOST_LABELS = 40
 """A confusion matrix of more labels than this is not readable, and is left out with a word."""
 
@@ -21,32 +36,45 @@ def context(data: ReportData) -> dict[str, Any]:
     metrics = complete_metrics(rows, data.metrics)
     lines = standings(rows, metrics)
     names = {line.name: line for line in lines}
-    for field in ("audio", "about_audio", "provenance", "commands", "histograms"):
+    for field in BY_ROW:
         if unknown := sorted(set(getattr(data, field)) - set(names) - {REAL}):
             raise ValueError(f"{field} names {unknown[0]!r}, which is no row. Rows: {', '.join(names) or 'none'}.")
     key = headline(metrics)
     first = next(metric for metric in metrics if metric["key"] == key)
-    grids, lossless = _players(data, lines)
+    said, _, alarmed = verdict(lines, first).partition(f" {ALARM} ")
+    look, sounds = looks(lines), players.Sounds(_clips(data))
+    labels = [str(label) for label in (data.classifier or {}).get("labels", ())]
+    sections = [
+        extrapolation.section(lines, look),
+        parts.section(lines, look, data.histograms),
+        classes.section(lines, look, labels),
+        bins.section(lines, look, data.bins, sounds),
+        planes.section(lines, look),
+        memorization.section(lines, look, data.pairs, sounds),
+        influence.section(lines, look, data.influential, sounds),
+        thresholds.section(data.thresholds, look),
+    ]
     return {
         "corpus": _corpus(data.corpus),
-        "verdict": verdict(lines, first),
+        "verdict": said,
+        "alarmed": f"{ALARM} {alarmed}" if alarmed else "",
+        "disagreements": disagreements(lines, metrics),
         "headline": first,
-        "table": table(lines, metrics, key),
-        "forest": forest(lines, first),
+        "table": table(lines, metrics, key, look),
         "measures": [{**metric, "heading": heading(metric)} for metric in metrics],
         "numbers": list(numbers(lines, metrics)),
-        "grids": grids,
-        "lossless": lossless,
+        "sections": [section for section in sections if not section.missing],
+        "missing": [section for section in (*sections, *_absent(data)) if section.missing],
+        "grids": _grids(data, lines, sounds),
+        "sounds": sounds,
         "columns": players.COLUMNS,
+        "wave_height": players.HEIGHT,
         "curves": [
             {"title": title, "plot": _curve(title, curve), "unit": curve.get("unit", "")}
             for title, curve in data.curves.items()
         ],
+        "checkpoints": [_checkpoints(page) for page in data.checkpoints],
         "classifier": _classifier(data.classifier) if data.classifier else None,
-        "histograms": [
-            {"title": _titled(name, names), "plot": plots.bars(counts, f"Classes heard in {_titled(name, names)}")}
-            for name, counts in data.histograms.items()
-        ],
         "provenance": [_provenance(line, data) for line in lines if data.provenance.get(line.name)],
         "environment": list(_flat(data.environment)),
         "notes": list(data.notes),
@@ -67,32 +95,42 @@ def duration(seconds: float | None) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
-def _players(data: ReportData, lines: Sequence[Standing]) -> tuple[list[dict[str, Any]], bool]:
-    order = [name for name in (REAL, *(line.name for line in lines)) if data.audio.get(name)]
-    clips = [(clip["codes"], clip["sample_rate"]) for name in order for clip in data.audio[name]]
-    scale = players.shared_scale(clips)
-    uris, lossless = players.audio_uris(clips)
-    sounds = iter(uris)
-    titles = {line.name: line for line in lines}
-    grids = []
-    for name in order:
-        shown = []
-        for clip in data.audio[name]:
-            codes, sample_rate = clip["codes"], clip["sample_rate"]
-            shown.append(
-                {
-                    "caption": clip["caption"],
-                    "sound": next(sounds),
-                    "wave": players.waveform_path(codes, scale),
-                    "spectrogram": players.spectrogram_uri(codes, sample_rate, scale),
-                    "seconds": f"{len(codes) / sample_rate:.2g} s",
-                    "details": [f"{_spaced(key)} {_short(value)}" for key, value in clip.get("details", {}).items()],
-                }
-            )
-        title = "Real clips" if name == REAL else titles[name].marked
-        about = data.about_audio.get(name, "")
-        grids.append({"title": title, "about": about, "real": name == REAL, "clips": shown})
-    return grids, lossless
+def _clips(data: ReportData) -> Iterator[Mapping[str, Any]]:
+    """Every clip of the page."""
+    for clips in data.audio.values():
+        yield from clips
+    for held in data.bins.values():
+        for sides in held.values():
+            yield from (clip for clips in sides.values() for clip in clips)
+    for found in data.pairs.values():
+        yield from (pair[side] for pair in found["pairs"] for side in ("generated", "real"))
+    for ends in data.influential.values():
+        yield from (clip for clips in ends.values() for clip in clips)
+
+
+def _absent(data: ReportData) -> Iterator[Section]:
+    """What else is not there, and why."""
+    if not data.audio:
+        yield Section("listen", "", "Listening grids", missing="no clips were given")
+    if not data.curves:
+        yield Section("training", "", "Training curves", missing="no row was trained here")
+    if not data.checkpoints:
+        yield Section(
+            "checkpoints",
+            "",
+            "A measure over training",
+            missing="no checkpoints of a training were evaluated (EvaluateCheckpoints)",
+        )
+
+
+def _grids(data: ReportData, lines: Iterable[Standing], sounds: players.Sounds) -> list[Players]:
+    """The clips of the corpus, then of each row in the order of the table."""
+    titles = {REAL: "Real clips"} | {line.name: line.marked for line in lines}
+    return [
+        Players(title, [sounds.player(clip) for clip in data.audio[name]], data.about_audio.get(name, ""))
+        for name, title in titles.items()
+        if data.audio.get(name)
+    ]
 
 
 def _curve(title: str, curve: Mapping[str, Any]) -> Any:
@@ -102,6 +140,16 @@ def _curve(title: str, curve: Mapping[str, Any]) -> Any:
         if curve.get(key)
     }
     return plots.curves(lines, curve.get("unit", ""), title)
+
+
+def _checkpoints(page: Mapping[str, Any]) -> Figure:
+    """What the choice of a checkpoint rests on."""
+    name = page["criterion"]["name"]
+    best = next(entry["name"] for entry in page["checkpoints"] if entry["best"])
+    tied = [entry["name"] for entry in page["checkpoints"] if entry["tied"]]
+    note = f"{page.get('samples', 0):,} samples of each, against the validation split. Best by {name}: {best}"
+    note += f"; not told apart from it: {', '.join(tied)}." if tied else "."
+    return Figure(f"{page.get('title', 'A training')}: {name}", plots.checkpoints(page), note)
 
 
 def _classifier(classifier: Mapping[str, Any]) -> dict[str, Any]:
@@ -170,23 +218,9 @@ def _corpus(corpus: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _titled(name: str, names: Mapping[str, Standing]) -> str:
-    return "Real clips" if name == REAL else names[name].marked
-
-
 def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, str]]:
     for key, value in values.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
-def _spaced(key: str) -> str:
-    return key.replace("_", " ")
-
-
-def _short(value: Any) -> str:
-    if not isinstance(value, float):
-        return str(value)
-    return (f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}").replace("-", "−")

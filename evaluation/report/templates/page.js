@@ -11,7 +11,9 @@
         heads.forEach((other) => other.removeAttribute("aria-sort"));
         head.setAttribute("aria-sort", up ? "ascending" : "descending");
         for (const body of table.tBodies) {
-          const rows = [...body.rows].filter((row) => !row.classList.contains("divider"));
+          const rows = [...body.rows].filter((row) => !row.matches(".divider, .more"));
+          const withMore = new Map(rows.map((row) => [row, [row]]));
+          for (const more of body.querySelectorAll("tr.more")) withMore.get(more.previousElementSibling).push(more);
           const keyed = rows.map((row) => [row.cells[column].dataset.value ?? "", row]);
           const numeric = head.dataset.sort === "number";
           keyed.sort(([a], [b]) => {
@@ -19,7 +21,7 @@
             const order = numeric ? Number(a) - Number(b) : a.localeCompare(b, "en", { numeric: true });
             return up ? order : -order;
           });
-          body.append(...keyed.map(([, row]) => row));
+          body.append(...keyed.flatMap(([, row]) => withMore.get(row)));
         }
       });
     });
@@ -60,13 +62,14 @@
     });
   };
   const nearest = (clip, key) => {
-    const at = clips.indexOf(clip);
-    if (key === "ArrowLeft") return clips[at - 1];
-    if (key === "ArrowRight") return clips[at + 1];
+    const seen = clips.filter((one) => one.button.offsetParent !== null);
+    const at = seen.indexOf(clip);
+    if (key === "ArrowLeft") return seen[at - 1];
+    if (key === "ArrowRight") return seen[at + 1];
     const here = clip.button.getBoundingClientRect();
     const way = key === "ArrowUp" ? -1 : 1;
     let best = null, least = Infinity;
-    for (const other of clips) {
+    for (const other of seen) {
       const there = other.button.getBoundingClientRect();
       const rise = way * (there.top - here.top);
       const distance = 3 * rise + Math.abs(there.left - here.left);
