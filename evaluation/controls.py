@@ -1,7 +1,7 @@
 """The rows that make the others readable: clips of known quality, measured like any generator's.
 
 Held-out clips show what a perfect generator would score at this count, silence and noise what no generator should fall
-below. The other three are traps: a metric that does not punish them is blind to memorization or collapse.
+below. The other three are traps: a metric that does not punish them is blind to memorization or collapse, and some must.
 Clips are int16 codes, (n, timesteps); clip i of a row depends on (seed, i) and the corpus alone.
 """
 
@@ -24,27 +24,17 @@ def choose(total: int, count: int, seed: int) -> np.ndarray:
     return np.random.default_rng([seed, total]).permutation(total)[:count]
 
 
-def held_out(test: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """`count` of the test clips, none twice."""
-    return test[choose(len(test), count, seed)]
+def repeated_rows(total: int, count: int, seed: int) -> np.ndarray:
+    """(count,) times the same row out of `total`."""
+    return np.repeat(choose(total, 1, seed), count)
 
 
-def copied(train: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """`count` of the training clips, none twice."""
-    return train[choose(len(train), count, seed)]
-
-
-def repeated(train: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """One training clip, `count` times."""
-    return np.repeat(copied(train, 1, seed), count, axis=0)
-
-
-def half_collapsed(test: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Test clips, none twice, alternating with the first of them over and over."""
-    clips = held_out(test, (count + 1) // 2, seed)
-    result = np.repeat(clips[:1], count, axis=0)
-    result[::2] = clips
-    return result
+def half_collapsed_rows(total: int, count: int, seed: int) -> np.ndarray:
+    """(count,) rows out of `total`, none twice, alternating with the first of them over and over."""
+    chosen = choose(total, (count + 1) // 2, seed)
+    rows = np.repeat(chosen[:1], count)
+    rows[::2] = chosen
+    return rows
 
 
 def silence(count: int, timesteps: int) -> np.ndarray:
@@ -73,49 +63,62 @@ def root_mean_square(clips: np.ndarray) -> float:
 
 @dataclass(frozen=True)
 class Control:
-    """A row: its name, what it tells a reader, and draw(train, test, count, seed) -> (count, timesteps) int16.
+    """A row: its name, and what it tells a reader. Its clips are taken from a split, or made.
 
-    trap: a row for checking the metrics themselves, not shown in every leaderboard.
+    split: "train" or "test", with rows(total, count, seed) -> (count,) of its clips; or "", with
+    make(count, timesteps, rms, seed) -> (count, timesteps) int16, rms being that of the test clips
+    trap:  a set with which a generator could get good numbers and should not
     """
 
     name: str
     explanation: str
-    draw: Callable[[np.ndarray, np.ndarray, int, int], np.ndarray]
+    split: str = ""
+    rows: Callable[[int, int, int], np.ndarray] = choose
+    make: Callable[[int, int, float, int], np.ndarray] = white_noise
     trap: bool = False
+
+    def draw(self, train: np.ndarray, test: np.ndarray, count: int, seed: int) -> np.ndarray:
+        """(count, timesteps) int16, from the clips of both splits."""
+        if not self.split:
+            return self.make(count, test.shape[1], root_mean_square(test), seed)
+        clips = train if self.split == "train" else test
+        return clips[self.rows(len(clips), count, seed)]
 
 
 CONTROLS = (
     Control(
         "held-out",
         "real clips that nothing was trained on: the score of a perfect generator at this count",
-        lambda train, test, count, seed: held_out(test, count, seed),
+        split="test",
     ),
     Control(
         "silence",
         "digital silence: no metric may like it",
-        lambda train, test, count, seed: silence(count, test.shape[1]),
+        make=lambda count, timesteps, rms, seed: silence(count, timesteps),
     ),
     Control(
         "white-noise",
         "Gaussian noise as loud as the corpus: the floor",
-        lambda train, test, count, seed: white_noise(count, test.shape[1], root_mean_square(test), seed),
+        make=white_noise,
     ),
     Control(
         "copied",
         "training clips: a perfect score for a generator that only remembers",
-        lambda train, test, count, seed: copied(train, count, seed),
+        split="train",
         trap=True,
     ),
     Control(
         "repeated",
         "one training clip over and over: good sound, no variety",
-        lambda train, test, count, seed: repeated(train, count, seed),
+        split="train",
+        rows=repeated_rows,
         trap=True,
     ),
     Control(
         "half-collapsed",
         "real clips, every second one the same: half the variety",
-        lambda train, test, count, seed: half_collapsed(test, count, seed),
+        split="test",
+        rows=half_collapsed_rows,
         trap=True,
     ),
 )

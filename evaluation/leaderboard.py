@@ -1,6 +1,7 @@
-"""The leaderboard as text: markdown to read in a terminal or a README, csv for a spreadsheet, json for machines.
+"""The leaderboard as text: markdown to read in a terminal or a README, csv for a spreadsheet, LaTeX for a paper, json for
+machines (`evaluation/schema/leaderboard.schema.json` describes every field).
 
-The three hold the same numbers. The markdown shows value ± half of the 95 % interval; csv and json carry every number
+They hold the same numbers. The markdown shows value ± half of the 95 % interval; csv and json carry every number
 with its interval, method, counts, direction, version, and the path and digest of the artifact that it came from.
 Nothing here depends on the clock or the machine: the same rows give the same bytes.
 
@@ -19,9 +20,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from evaluation import external, latex
+from evaluation.differences import differences
+from evaluation.disagreement import disagreements
 from evaluation.seeds import merge_seeds
-from evaluation.standings import Standing, complete_metrics, headline, main_columns, standings
+from evaluation.standings import ALARM, Standing, complete_metrics, headline, main_columns, standings
 from evaluation.wording import (
+    ALARMS,
+    alarms,
     apart,
     count,
     explained,
@@ -33,13 +39,14 @@ from evaluation.wording import (
     rank,
     sections,
     shown_digits,
+    traps,
     verdict,
 )
 
 CSV_COLUMNS = (
     *("row", "title", "kind", "conditional", "model", "preset", "draw", "count", "parameters", "nfe", "seed", "metric"),
     *("value", "low", "high", "standard_error", "method", "n_reference", "n_generated", "better", "unit", "version"),
-    *("likelihood_space", "rank_low", "rank_high", "trained", "source", "digest"),
+    *("target", "likelihood_space", "rank_low", "rank_high", "alarm", "warnings", "trained", "source", "digest"),
 )
 FORMAT = 1
 NAME_WIDTHS = (44, 30, 22, 16)
@@ -47,21 +54,28 @@ NAME_WIDTHS = (44, 30, 22, 16)
 
 
 def write_leaderboard(
-    rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]], folder: Path
+    rows: Iterable[Mapping[str, Any]],
+    metrics: Sequence[Mapping[str, Any]],
+    folder: Path,
+    judge: Mapping[str, str] | None = None,
+    notes: Sequence[str] = (),
 ) -> list[Path]:
-    """Write leaderboard.md, leaderboard.csv and leaderboard.json into the folder; each replaces the old one at once.
+    """Write leaderboard.md, .csv, .json, .tex and leaderboard-all.tex into the folder; each replaces the old one at once.
 
     rows: leaderboard rows, one per training seed or already merged. metrics: dicts with key, name, unit, better,
-    digits, doc, headline, version, in display order. Raises ValueError where rows cannot share a leaderboard.
+    digits, doc, headline, version, in display order. judge: which corpus and classifier all numbers rest on. notes: what a
+    reader must know. Raises ValueError where rows cannot share a leaderboard.
     """
     rows = merge_seeds(rows)
     known = complete_metrics(rows, metrics)
     lines = standings(rows, known)
     folder.mkdir(parents=True, exist_ok=True)
     texts = {
-        "leaderboard.md": format_markdown(lines, known),
+        "leaderboard.md": format_markdown(lines, known, notes),
         "leaderboard.csv": format_csv(lines),
-        "leaderboard.json": format_json(lines, known),
+        "leaderboard.json": format_json(lines, known, judge),
+        "leaderboard.tex": latex.format_main(lines, known),
+        "leaderboard-all.tex": latex.format_all(lines, known),
     }
     for name, text in texts.items():
         replace_text(folder / name, text)
@@ -81,35 +95,44 @@ def format_table(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[st
             table = _text_table(lines, columns[:shown], key, name_width, marks)
             if max(map(len, table)) <= width or (shown == 1 and name_width == NAME_WIDTHS[-1]):
                 left_out = ", ".join(column["name"] for column in columns[shown:])
-                words = [f"{letter}: {text}" for letter, text in letters(marks).items()]
+                words = [*alarms(lines), *(f"{letter}: {text}" for letter, text in letters(marks).items())]
                 words += [f"also measured, in leaderboard.md: {left_out}"] if left_out else []
                 if any(line.cells[key].tied for line in lines):
                     words.append("a rank such as 1–2 is a tie: the interval of the difference holds zero")
-                words += apart(lines, key)
+                words += [*apart(lines, key), *filter(None, [traps(lines)])]
                 wrapped = [line for text in words for line in textwrap.wrap(text, width, subsequent_indent="   ")]
                 return "\n".join([text[:width] for text in table] + wrapped)
     raise AssertionError("the narrowest table is always returned")
 
 
-def format_markdown(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]]) -> str:
+def format_markdown(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], notes: Sequence[str] = ()) -> str:
     """The leaderboard in markdown, its columns padded so that it reads well without being rendered."""
     main, more = main_columns(metrics)
     key = headline(metrics)
     by_key = {metric["key"]: metric for metric in metrics}
-    parts = ["# Leaderboard", _escape(verdict(lines, by_key[key]))]
+    parts = ["# Leaderboard", _escape(verdict(lines, by_key[key])), *map(_escape, alarms(lines))]
     marks = footnotes(lines, metrics)
     for section, label, chosen in sections(lines, key):
         parts.append(f"## {section.capitalize()}" + (f", {label}" if label else ""))
         if text := explained(section, chosen):
             parts.append(text)
         parts.append(_markdown_table(chosen, main, key, marks, ranked=section == "models"))
-        if shown := [metric for metric in more if any(line.cells[metric["key"]].value is not None for line in chosen)]:
-            parts.append("More measures of the same samples:")
-            parts.append(_markdown_table(chosen, shown, key, marks, ranked=False))
+        known = [metric for metric in more if any(line.cells[metric["key"]].value is not None for line in chosen)]
+        ours = [metric for metric in known if not external.is_external(metric["key"])]
+        theirs = [metric for metric in known if metric not in ours]
+        for text, shown in (("More measures of the same samples:", ours), (external.EXPLAINED, theirs)):
+            if shown:
+                parts += [text, _markdown_table(chosen, shown, key, marks, ranked=False)]
+        if section == "published":
+            parts.append("\n".join(f"- {_escape(line.title)}: {_escape(line.row.get('note', ''))}" for line in chosen))
+    if told := disagreements(lines, metrics):
+        parts.append("## v1 and the published script")
+        parts.append(_escape(" ".join(told)))
     parts.append("\n".join(f"[{letter}] {_escape(text)}  " for letter, text in letters(marks).items()))
+    parts += map(_escape, notes)
     parts.append(
         "Values are ± half of the 95 % interval. A rank such as 1–2 is a tie: the interval of the difference holds "
-        "zero. NFE is the number of network evaluations for one sample. "
+        "zero. NFE is the number of network evaluations for one sample. " + ALARMS + " "
         "Every number, with its interval, counts, version and source: leaderboard.csv and leaderboard.json."
     )
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -127,10 +150,12 @@ def format_csv(lines: Sequence[Standing]) -> str:
         }
         for key, cell in line.cells.items():
             rank = dict(zip(("rank_low", "rank_high"), cell.rank or ("", ""), strict=True))
+            rank["alarm"] = "; ".join(line.alarms)
+            common |= {"target": cell.target, "warnings": "; ".join(cell.warnings)}
             for run in cell.runs:
                 about: dict[str, Any] = {name: run["score"][name] for name in CSV_COLUMNS if name in run["score"]}
                 about |= {name: run[name] for name in ("seed", "trained", "source", "digest")}
-                ranks = rank if len(cell.runs) == 1 else {}
+                ranks = rank if len(cell.runs) == 1 else {"alarm": rank["alarm"]}
                 writer.writerow(common | about | ranks | {"metric": key, "likelihood_space": cell.space})
             if len(cell.runs) > 1 and cell.value is not None:
                 about = {name: getattr(cell, name) for name in ("value", "low", "high", "standard_error", "method")}
@@ -140,20 +165,24 @@ def format_csv(lines: Sequence[Standing]) -> str:
     return out.getvalue()
 
 
-def format_json(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]]) -> str:
+def format_json(
+    lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]], judge: Mapping[str, str] | None = None
+) -> str:
     """The machine twin. Numbers that JSON lacks are the strings "inf", "-inf", "nan"."""
     rows = []
     for line in lines:
-        row = {key: value for key, value in line.row.items() if key not in ("runs", "scores", "source", "digest")}
+        hidden = ("runs", "scores", "source", "digest", "paired")
+        row = {key: value for key, value in line.row.items() if key not in hidden}
         scores = {}
         for key, cell in line.cells.items():
-            hidden = ("runs", "comparable", "counts")
-            about: dict[str, Any] = {name: value for name, value in vars(cell).items() if name not in hidden}
+            about = {name: value for name, value in vars(cell).items() if name not in ("runs", "comparable", "counts")}
             about["likelihood_space"] = about.pop("space")
             about |= dict(zip(("n_reference", "n_generated"), cell.counts, strict=True))
             scores[key] = about | {"runs": [{**run["score"], **_without(run, "score")} for run in cell.runs]}
-        rows.append({**row, "title": line.title, "seeds": line.seeds, "scores": scores})
-    page = {"format": FORMAT, "sorted_by": headline(metrics), "metrics": list(metrics), "rows": rows}
+        rows.append({**row, "title": line.title, "seeds": line.seeds, "alarms": line.alarms, "scores": scores})
+    page = {"format": FORMAT, "judge": dict(judge or {}), "sorted_by": headline(metrics)}
+    page |= {"metrics": list(metrics), "rows": rows}
+    page["differences"] = list(differences(lines, main_columns(metrics)[0]))
     return json.dumps(_plain_json(page), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -173,13 +202,14 @@ def _text_table(
 ) -> list[str]:
     about = ["NFE"] if any(line.row.get("nfe") is not None for line in lines) else []
     table: list[list[str]] = [["rank", "row", *map(heading, columns), *about]]
-    parts = sections(lines, key)
+    parts = [part for part in sections(lines, key) if part[0] not in ("traps", "published")]
     rules = []
     for label, line in [(label, line) for _, label, chosen in parts for line in chosen]:
         if any(line is chosen[0] for _, _, chosen in parts):
             rules.append((len(table), f"── {label} " if label else ""))
         name = "".join(letter if letter.isprintable() else " " for letter in line.title)
         name = name if len(name) <= name_width else name[: name_width - 1] + "…"
+        name = f"{ALARM} {name}" if line.alarms else name
         name += " (conditional)" if line.mark else ""
         name += f" ({len(line.seeds)} seeds)" if len(line.seeds) > 1 else ""
         values = [_value(line, column, marks, "{}") for column in columns]
@@ -208,7 +238,8 @@ def _markdown_table(
         texts.append(_escape(line.marked) + (" (imported)" if line.kind == "imported" else ""))
         for column in columns:
             texts.append(_value(line, column, marks))
-        table.append([*texts, *(count(line.row.get(name)) for name in about), str(len(line.seeds))])
+        seeds = "–" if line.kind == "published" else str(len(line.seeds))
+        table.append([*texts, *(count(line.row.get(name)) for name in about), seeds])
     widths = [max(3, *(len(row[column]) for row in table)) for column in range(len(head))]
     printed = [
         "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in table

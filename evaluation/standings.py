@@ -8,8 +8,12 @@ the reference that both share. A row's rank is an interval: from 1 + the number 
 rows that it does not beat. The bias of most measures depends on how many samples there are: rows over other counts,
 by another version, or over another likelihood space are ranked apart, every group from 1. So are rows whose samples were
 given something, the beginning of a real clip or a class: they have less to make up. The level is per pair; nothing is
-corrected for the number of pairs. For scores over the same clips (NLL) the formula is conservative:
-`uncertainty.difference` pairs the clips, but needs every clip's influence.
+corrected for the number of pairs. Where a row brings the standard error of its difference to another (`paired`, which
+`evaluation/pairing.py` computes from the influence of every clip), that one counts in place of the root.
+
+Alarms. A score may say in its details that its model copies the training set, or has collapsed (`alarm`). Such a row has
+no rank in any measure, and nobody is ranked against it: its good values are not what they seem. It stands after all
+others, with the alarm beside it.
 """
 
 import itertools
@@ -21,7 +25,8 @@ from typing import Any
 from evaluation.seeds import Z, merge_seeds, over_seeds
 
 RANKED = ("measured", "imported")
-NOT_MEASURED = "not measured"
+ALARM = "⚠"
+NOT_MEASURED, ALARMED = "not measured", "not ranked: alarm"
 
 
 @dataclass(frozen=True)
@@ -44,13 +49,27 @@ class Cell:
     """Clips of the reference, generated samples."""
     version: int | None = None
     better: str = ""
+    target: float | None = None
+    """What the value should be close to, for a measure that is neither to be low nor high."""
     unit: str = ""
     comparable: tuple[Any, ...] = ()
     """Only cells with the same tuple are ranked against each other."""
+    decimals: int | None = None
+    """How many of them a published number has; None for a measured one."""
     warnings: tuple[str, ...] = ()
+    alarms: tuple[str, ...] = ()
+    """Sentences that say what the model does which no good value makes up for: it copies, or it has collapsed."""
     rank: tuple[int, int] | None = None
     tied: tuple[str, ...] = ()
     """Names of the ranked rows that this one cannot be told apart from."""
+
+    @property
+    def loss(self) -> float:
+        """The value, turned so that less is better."""
+        value = self.value or 0.0
+        if self.better == "target":
+            return abs(value - (self.target or 0.0))
+        return -value if self.better == "higher" else value
 
     @property
     def half(self) -> float | None:
@@ -75,13 +94,27 @@ class Standing:
         return f"conditional: {self.row['conditional']}" if self.row.get("conditional") else ""
 
     @property
+    def alarms(self) -> list[str]:
+        """What a reader must be told before any number of this row: of each kind (what stands before the colon) the first."""
+        found: dict[str, str] = {}
+        for text in (text for cell in self.cells.values() for text in cell.alarms):
+            found.setdefault(text.partition(":")[0], text)
+        return list(found.values())
+
+    @property
+    def ranked(self) -> bool:
+        """Whether this line competes: a model's, without an alarm."""
+        return self.kind in RANKED and not self.alarms
+
+    @property
     def marked(self) -> str:
-        """The title with its mark."""
-        return f"{self.title} ({self.mark})" if self.mark else self.title
+        """The title with its marks."""
+        title = f"{self.title} ({self.mark})" if self.mark else self.title
+        return f"{ALARM} {title}" if self.alarms else title
 
 
 def standings(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]]) -> list[Standing]:
-    """The leaderboard's lines in order: models by the headline measure, then published rows, then controls.
+    """The leaderboard's lines in order: models by the headline measure, those with an alarm, published rows, controls.
 
     metrics: dicts with key, name, unit, better, digits, headline (in the main table; the first one sorts), version.
     Measures that only a row knows get a cell too (`complete_metrics`). Raises ValueError for rows that contradict each other.
@@ -106,7 +139,9 @@ def complete_metrics(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mappin
         key: score for row in rows for run in row["runs"] for key, score in run["scores"].items() if key not in have
     }
     for key, score in sorted(extra.items()):
-        entry = {"key": key, "name": key, "digits": 3, "headline": False, "doc": ""}
+        source = (score.get("details") or {}).get("external")
+        doc = f"Given by {source}, not measured here; not ranked." if source else ""
+        entry = {"key": key, "name": key, "digits": 3, "headline": False, "doc": doc}
         known.append(entry | {field: score.get(field, "") for field in ("unit", "better", "version")})
     return known
 
@@ -125,20 +160,42 @@ def main_columns(metrics: Sequence[Mapping[str, Any]]) -> tuple[list[dict[str, A
     return main, [dict(metric) for metric in metrics if metric["key"] not in {column["key"] for column in main}]
 
 
-def separable(a: Cell, b: Cell) -> bool:
-    """True where the 95 % interval of the difference of two cells does not hold zero."""
+def separable(a: Cell, b: Cell, error: float | None = None) -> bool:
+    """True where the 95 % interval of the difference of two cells does not hold zero. error: its standard error, if known"""
     if a.value is None or b.value is None or a.standard_error is None or b.standard_error is None:
         return False
     if a.comparable != b.comparable:
         return False
-    return abs(a.value - b.value) > Z * math.hypot(a.standard_error, b.standard_error)
+    return abs(a.loss - b.loss) > Z * (math.hypot(a.standard_error, b.standard_error) if error is None else error)
+
+
+def paired(a: Standing, b: Standing, key: str) -> tuple[float, str] | None:
+    """(standard error of the difference a - b, how it was computed), where one of the rows brings it."""
+    for one, other in ((a, b), (b, a)):
+        if known := one.row.get("paired", {}).get(key, {}).get(other.name):
+            return known["standard_error"], known["method"]
+    return None
+
+
+def _error(a: Standing, b: Standing, key: str) -> float | None:
+    known = paired(a, b, key)
+    return known[0] if known else None
 
 
 def groups(lines: Iterable[Standing], key: str) -> list[tuple[str, list[Standing]]]:
-    """The models in groups that are ranked apart, each with what it has in common ("512 samples"; "" for the only one)."""
+    """The models in groups that are ranked apart, each with what it has in common ("512 samples"; "" for the only one).
+
+    Those with an alarm are the last group.
+    """
+    lines = list(lines)
+    alarmed = [line for line in lines if line.kind in RANKED and line.alarms]
+    return _comparable(lines, key) + ([(ALARMED, alarmed)] if alarmed else [])
+
+
+def _comparable(lines: Iterable[Standing], key: str) -> list[tuple[str, list[Standing]]]:
     found: dict[tuple[Any, ...] | None, list[Standing]] = {}
     for line in lines:
-        if line.kind in RANKED:
+        if line.ranked:
             found.setdefault(line.cells[key].comparable if _known(line.cells[key]) else None, []).append(line)
     rest = found.pop(None, [])
     if len(found) < 2 and not any(members[0].mark for members in found.values()):
@@ -159,6 +216,7 @@ def _cell(row: Mapping[str, Any], metric: Mapping[str, Any]) -> Cell:
         {
             "seed": run.get("seed"),
             **{name: run.get(name, "") for name in ("trained", "source", "digest")},
+            **run.get("others", {}).get(key.partition("@")[2], {}),  # `v1/fid@melproj` was measured elsewhere
             "score": score,
         }
         for run in row["runs"]
@@ -180,6 +238,7 @@ def _cell(row: Mapping[str, Any], metric: Mapping[str, Any]) -> Cell:
     spaces = sorted({str(detail.get("likelihood_space", "")) for detail in details})
     counts = [(score.get("n_reference"), score.get("n_generated")) for score in scores]
     warnings = {text: None for detail in details for text in _texts(detail.get("warnings", detail.get("warning")))}
+    alarms = {text: None for detail in details for text in _texts(detail.get("alarm"))}
     return Cell(
         **over_seeds(scores),
         runs=tuple(runs),
@@ -187,6 +246,8 @@ def _cell(row: Mapping[str, Any], metric: Mapping[str, Any]) -> Cell:
         counts=counts[0],
         version=first.get("version"),
         better=first.get("better") or metric.get("better", ""),
+        target=details[0].get("target"),
+        decimals=details[0].get("decimals"),
         unit=first.get("unit") or metric.get("unit", ""),
         comparable=(
             tuple(spaces),
@@ -194,6 +255,7 @@ def _cell(row: Mapping[str, Any], metric: Mapping[str, Any]) -> Cell:
             row.get("conditional") or "",
         ),
         warnings=tuple(warnings),
+        alarms=tuple(alarms),
     )
 
 
@@ -203,17 +265,15 @@ def _texts(value: Any) -> list[str]:
 
 def _ranked(lines: list[Standing], key: str) -> list[Standing]:
     """The lines with the rank intervals of one measure filled in, in every group of comparable models."""
-    competing = [(line.name, line.cells[key]) for line in lines if line.kind in RANKED and _known(line.cells[key])]
-    known = [(name, cell, cell.value) for name, cell in competing if cell.value is not None]
+    known = [(line, line.cells[key]) for line in lines if line.ranked and _known(line.cells[key])]
+    known = [(line, cell) for line, cell in known if cell.better]  # what others measured may not say which way is good
     ranks = {}
-    for name, mine, value in known:
-        playing = [entry for entry in known if entry[1].comparable == mine.comparable]
-        sign = -1 if mine.better == "higher" else 1
-        others = [(other, theirs) for other, cell, theirs in playing if other != name and separable(mine, cell)]
-        apart = {other for other, _ in others}
-        better = sum(sign * (theirs - value) < 0 for _, theirs in others)
-        tied = tuple(other for other, *_ in playing if other != name and other not in apart)
-        ranks[name] = ((1 + better, 1 + better + len(tied)), tied)
+    for me, mine in known:
+        playing = [(other, cell) for other, cell in known if cell.comparable == mine.comparable and other is not me]
+        apart = {other.name for other, cell in playing if separable(mine, cell, _error(me, other, key))}
+        better = sum(cell.loss < mine.loss for other, cell in playing if other.name in apart)
+        tied = tuple(other.name for other, _ in playing if other.name not in apart)
+        ranks[me.name] = ((1 + better, 1 + better + len(tied)), tied)
     return [_with_rank(line, key, *ranks[line.name]) if line.name in ranks else line for line in lines]
 
 
@@ -228,12 +288,13 @@ def _with_rank(line: Standing, key: str, rank: tuple[int, int], tied: tuple[str,
 def _sorted(lines: Iterable[Standing], key: str) -> list[Standing]:
     section = {"measured": 0, "imported": 0, "published": 1, "control": 2}
 
-    def order(line: Standing) -> tuple[int, bool, bool, int, str, float, str]:
+    def order(line: Standing) -> tuple[int, bool, bool, bool, int, str, float, str]:
         cell = line.cells[key]
         known = _known(cell)
-        value = (cell.value or 0.0) * (-1 if cell.better == "higher" else 1) if known else 0.0
-        grouped = known and line.kind in RANKED
+        value = cell.loss if known else 0.0
+        last = bool(line.alarms) if line.kind in RANKED else line.row.get("role") == "trap"
+        grouped = known and line.ranked
         group = (bool(line.mark), -(cell.counts[1] or 0), repr(cell.comparable)) if grouped else (False, 0, "")
-        return section[line.kind], not known, *group, value, line.name
+        return section[line.kind], last, not known, *group, value, line.name
 
     return sorted(lines, key=order)

@@ -8,20 +8,26 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.standings import NOT_MEASURED, RANKED, Cell, Standing, groups, headline
+from evaluation.standings import ALARM, ALARMED, NOT_MEASURED, RANKED, Cell, Standing, groups, headline
 
-ARROWS = {"lower": "↓", "higher": "↑"}
+ARROWS = {"lower": "↓", "higher": "↑", "target": "→"}
+WAYS = {"lower": "lowest", "higher": "highest", "target": "closest to real"}
 SECTIONS = (("models", ("measured", "imported")), ("published", ("published",)), ("controls", ("control",)))
 EXPLAINED = {
     "models": "",
     "published": "As published, not measured here.",
     "controls": "Not competitors: held-out real clips show what a perfect generator would score at its count, "
-    "noise and silence what a broken one scores.",
+    "noise and silence what a broken one scores; the splits, all of their clips.",
+    "traps": "Sets with which a generator could get good numbers and should not: no measure that likes one of them can be "
+    f"trusted alone. {ALARM} says that some measure has noticed.",
 }
 
 APART = "Rows over different numbers of samples are ranked apart: how few there are biases most measures."
 CONDITIONAL = (
     "Conditional rows are ranked apart: their samples were given something, the beginning of a real clip or a class."
+)
+ALARMS = (
+    f"Rows with {ALARM} stand last and have no rank, whatever their numbers: they copy real clips, or have collapsed."
 )
 
 
@@ -29,31 +35,52 @@ def sections(lines: Sequence[Standing], key: str) -> list[tuple[str, str, list[S
     """(section, what its lines have in common, its lines): a section `models` for every group that is ranked apart."""
     found = [("models", label, members) for label, members in groups(lines, key)]
     for name, kinds in SECTIONS[1:]:
-        if chosen := [line for line in lines if line.kind in kinds]:
-            found.append((name, "", chosen))
+        members = [line for line in lines if line.kind in kinds]
+        traps = [line for line in members if line.row.get("role") == "trap"]
+        parts = ((name, [line for line in members if line not in traps]), ("traps", traps))
+        found += [(part, "", chosen) for part, chosen in parts if chosen]
     return found
 
 
 def explained(section: str, lines: Sequence[Standing]) -> str:
     """What must be known of a section of the leaderboard; "" where nothing must."""
-    return CONDITIONAL if any(line.mark for line in lines) else EXPLAINED[section]
+    if section == "models" and all(line.alarms for line in lines):
+        return ALARMS
+    return CONDITIONAL if section == "models" and any(line.mark for line in lines) else EXPLAINED[section]
+
+
+def alarms(lines: Sequence[Standing]) -> list[str]:
+    """What is told of each model with an alarm, a sentence for each; nothing of controls, some of which are made for it."""
+    return [f"{line.marked}: {'; '.join(line.alarms)}" for line in lines if line.kind in RANKED and line.alarms]
+
+
+def traps(lines: Sequence[Standing]) -> str:
+    """Which of the traps some measure has noticed, and which none has; "" where there are none."""
+    noticed = {line.title: bool(line.alarms) for line in lines if line.row.get("role") == "trap"}
+    caught = ", ".join(title for title, seen in noticed.items() if seen)
+    missed = ", ".join(title for title, seen in noticed.items() if not seen)
+    words = [f"raise an alarm: {caught}"] * bool(caught) + [f"raise none: {missed}"] * bool(missed)
+    return f"Traps, in leaderboard.md: {'; '.join(words)}" if words else ""
 
 
 def apart(lines: Sequence[Standing], key: str) -> list[str]:
     """Why the models stand in several groups, a sentence for each reason; [] where they stand in one."""
-    members = [chosen[0] for label, chosen in groups(lines, key) if label not in ("", NOT_MEASURED)]
+    members = [chosen[0] for label, chosen in groups(lines, key) if label not in ("", NOT_MEASURED, ALARMED)]
     reasons = [APART] if len({line.cells[key].comparable[:-1] for line in members}) > 1 else []
     return reasons + ([CONDITIONAL] if any(line.mark for line in members) else [])
 
 
 def verdict(lines: Sequence[Standing], metric: Mapping[str, Any]) -> str:
     """A sentence or two for each group that is ranked apart; they say no more than the intervals allow."""
-    found = [(label, members) for label, members in groups(lines, metric["key"]) if label != NOT_MEASURED]
-    unranked = sum(line.kind in RANKED and line.cells[metric["key"]].rank is None for line in lines)
-    models = sum(line.kind in RANKED for line in lines)
-    rest = f" Not ranked: {unranked} of {models}, for the reasons in the table." if 0 < unranked < models else ""
-    if not found or unranked == models:
-        return "No generator has been measured yet."
+    unnamed = (NOT_MEASURED, ALARMED)
+    found = [(label, members) for label, members in groups(lines, metric["key"]) if label not in unnamed]
+    models = [line for line in lines if line.kind in RANKED]
+    unranked = [line for line in models if not line.alarms and line.cells[metric["key"]].rank is None]
+    alarmed = [line.title for line in models if line.alarms]
+    rest = f" Not ranked: {len(unranked)} of {len(models)}, for the reasons in the table." if unranked else ""
+    rest += f" {ALARM} Last, and not ranked: {', '.join(alarmed)}." if alarmed else ""
+    if not found or len(unranked) + len(alarmed) == len(models):
+        return f"No generator is ranked.{rest}" if alarmed else "No generator has been measured yet."
     if len(found) == 1 and not found[0][1][0].mark:
         return _verdict(found[0][1], metric) + rest
     told = [f"Over {label}: {_verdict(members, metric, alone=False)}" for label, members in found]
@@ -62,11 +89,15 @@ def verdict(lines: Sequence[Standing], metric: Mapping[str, Any]) -> str:
 
 def _verdict(members: Sequence[Standing], metric: Mapping[str, Any], alone: bool = True) -> str:
     ranked = [(line.title, rank) for line in members if (rank := line.cells[metric["key"]].rank)]
-    name, way = metric["name"], "highest" if metric.get("better") == "higher" else "lowest"
+    name, way = metric["name"], WAYS[metric.get("better") or "lower"]
     if len(ranked) == 1:
         nobody = "There is nothing to rank it against but the controls."
         return f"One generator has been measured: {ranked[0][0]}. {nobody}" if alone else f"{ranked[0][0]} only."
-    first = [title for title, (low, _) in ranked if low == 1]
+    leading = [line for line in members if (rank := line.cells[metric["key"]].rank) and rank[0] == 1]
+    names = {line.name for line in leading}
+    if len(leading) == 1:  # nobody beats it, but its own interval may be too wide to beat everybody
+        names |= set(leading[0].cells[metric["key"]].tied)
+    first = [line.title for line in members if line.name in names]
     if len(first) == 1:
         return f"{first[0]} has the {way} {name}; the interval of its difference to every other excludes zero."
     *most, last = first
@@ -131,7 +162,12 @@ def number(value: float | None, digits: int) -> str:
 
 
 def shown_digits(cell: Cell, digits: int) -> int:
-    """Decimals of a value and its ±: two significant digits of the half-width decide, and `digits` are the most."""
+    """Decimals of a value and its ±: two significant digits of the half-width decide, and `digits` are the most.
+
+    Of a published number those that were published.
+    """
+    if cell.decimals is not None:
+        return cell.decimals
     if not cell.half or not math.isfinite(cell.half):
         return digits
     exponent = math.floor(math.log10(float(f"{cell.half:.1e}")))  # rounded first: 0.0996 is 0.10

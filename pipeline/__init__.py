@@ -13,8 +13,12 @@
         |--- controls/  EvaluateControls                       3-features    CacheSampleFeatures
         |                                                      |
         '----------------------------------------------------> 4-evaluation  EvaluateSamples
+                                                               |  5-thresholds  TuneThresholds, where it is asked for
                                                                |
-    6-leaderboard   CompareGenerators   leaderboard.md, .csv, .json, report/index.html
+    6-leaderboard   CompareGenerators   leaderboard.md, .csv, .json, .tex, report/index.html
+
+What stands under 4-features, 5-reference, 3-features, 4-evaluation and controls/ is there once for the classifier and once
+for every other pair of ears (`--features classifier,melproj`); the leaderboard shows both in one row.
 
 Every box is a folder in `_workdir/<corpus>/`. A folder that exists is finished, and its `config.json` says from what it was
 made. The tasks are in tasks/, the networks in models/, the formulas in evaluation/.

@@ -38,6 +38,7 @@ def run(options: Options) -> int:
     """Plan, and unless only the plan was asked for, run what is not done yet. Returns the exit status."""
     from pipeline import plan
     from tasks.errors import EarshotError
+    from tasks.sample_sets import named
 
     try:
         configure(options)
@@ -54,6 +55,8 @@ def run(options: Options) -> int:
     if stale:
         print("\n\n".join(step.explanation for step in stale), file=sys.stderr)
         return STALE
+    for name, path in named(options.samples):
+        print(f"Samples of {name}: {path}", file=sys.stderr)
     if any(step.state != plan.DONE for step in steps):
         status = work(task, options)
         if status:
@@ -93,6 +96,7 @@ def benchmark(options: Options) -> "RunBenchmark":
     from tasks.corpus import PrepareClips
     from tasks.errors import EarshotError, unknown
     from tasks.parameters import check_plugin, model_name
+    from tasks.sample_sets import named
 
     stages_to_rebuild()  # raises where --stale is wrong
     check_luigis_flags(options.luigi)
@@ -120,6 +124,10 @@ def benchmark(options: Options) -> "RunBenchmark":
         count=options.count,
         classifier=options.classifier,
         checkpoint=options.checkpoint,
+        features=tuple(options.features),
+        save_probabilities=options.save_probabilities,
+        sample_sets=named(options.samples),
+        samples_rate=options.samples_rate,
         **options.prefix,
     )
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tasks.settings import MODELS, every_model
+from tasks.settings import FEATURES, MODELS, every_model
 
 EPILOG = """\
 Luigi's own flags work as well, --scheduler-host above all.
@@ -32,6 +32,10 @@ class Options:
     luigi: list[str]
     prefix: dict[str, Any]
     checkpoint: str
+    features: list[str]
+    samples: list[str]
+    samples_rate: int
+    save_probabilities: bool
 
 
 def parse(corpus: str, words: list[str] | None = None) -> Options:
@@ -45,7 +49,10 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
     )
     add = parser.add_argument
     usual = ",".join(MODELS)
-    add("--models", default=usual, metavar="A,B", help=f"generators, path/to/mine.py:Mine, or all ({usual})")
+    add("--models", metavar="A,B", help=f"generators, path/to/mine.py:Mine, or all ({usual}; with --samples none)")
+    add("--samples", nargs="+", action="extend", default=[], metavar="[NAME=]PATH", help="samples of any models: folders of "
+        "wavs, .npy, .zip, or a pattern in quotes, 'runs/*/wavs'; a row for each. Only the classifier is trained")  # fmt: skip
+    add("--samples-rate", type=_positive(int), default=0, metavar="HZ", help="the sample rate of .npy files")
     add("--preset", default="small", help="smoke (seconds), small (minutes; the default), paper (as published)")
     add(
         "--classifier",
@@ -54,6 +61,10 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
     )
     add("--checkpoint", default="", metavar="FILE", help="the one model's weights in place of a training: path/to/file.pt, "
         "or release:sashimi_sc09 and the like")  # fmt: skip
+    add("--features", default=",".join(FEATURES), metavar="A,B", help="whose features are compared: the classifier's and, of "
+        f"other ears, melproj, wavlm-base and the like, path/to/module.py[:weights] ({','.join(FEATURES)})")  # fmt: skip
+    add("--save-probabilities", action="store_true", help="save the class probabilities of all samples, in the layout of the "
+        "SaShiMi release")  # fmt: skip
     add("--seed", action="append", metavar="N", help="training seed; several, 0,1,2, make one row with its spread (0)")
     add("--count", type=int, default=0, metavar="N", help="samples in a row (32 at smoke, 512 at small)")
     add("--set", action="append", default=[], metavar="SPACE.FIELD=VALUE", dest="assignments", help="wavenet.layers=20, "
@@ -68,11 +79,14 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
     add("--device", choices=["auto", "cpu", "cuda"], help="auto uses a GPU where there is one")
     add("--max-steps", type=_positive(int), metavar="N", help="train the generators for at most N steps")
     add("--max-hours", type=_positive(float), metavar="H", help="train each generator for at most H hours")
+    add("--keep-every", type=_positive(int), metavar="N", help="keep the generators' weights of every N steps, for "
+        "EvaluateCheckpoints; it changes nothing else")  # fmt: skip
     add("--workers", type=_positive(int), metavar="N", help="how many stages run at the same time (1)")
     add("--plan", action="store_true", help="show what is done and what would run; run nothing")
     given, luigi = parser.parse_known_args(words)
-    models = every_model() if given.models == "all" else [name for name in given.models.split(",") if name]
-    if not models:
+    asked = given.models if given.models is not None else "" if given.samples else usual
+    models = every_model() if asked == "all" else [name for name in asked.split(",") if name]
+    if not models and (given.models is not None or not given.samples):
         parser.error("--models names no model")
     try:
         seeds = [int(seed) for text in given.seed or ["0"] for seed in text.split(",") if seed]
@@ -87,7 +101,7 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
     limits = {"max_steps": given.max_steps, "max_hours": given.max_hours}
     names = [model.rpartition(":")[2] for model in models]
     limited = [f"{name}.{field}={value}" for field, value in limits.items() if value is not None for name in names]
-    flags = ("source", "stale", "workdir", "device")
+    flags = ("source", "stale", "workdir", "device", "keep_every")
     machine = {name: getattr(given, name) for name in flags if getattr(given, name) is not None}
     if given.workers is not None:
         luigi += ["--workers", str(given.workers)]
@@ -95,7 +109,8 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
     classifier = given.classifier or (size if size in ("smoke", "small", "paper") else "small")
     return Options(
         corpus, models, given.preset, classifier, sorted(set(seeds)), given.count, given.assignments + limited, machine,
-        given.plan, luigi, prefix, given.checkpoint,
+        given.plan, luigi, prefix, given.checkpoint, [name for name in given.features.split(",") if name],
+        given.samples, given.samples_rate, given.save_probabilities,
     )  # fmt: skip
 
 

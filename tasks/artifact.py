@@ -21,15 +21,16 @@ from tasks.errors import EarshotError, StaleArtifact, unknown
 
 Progress = Callable[[int, int, str], None]  # (done, total, what can be said about it)
 
+AFTER_CLIPS = ("classifier", "features", "reference", "train", "import", "likelihood", "samples", "evaluation")
 # The stages, and those that can become stale when one is made again.
 FOLLOWING = {
     "release": ("import", "classifier", "features", "reference", "likelihood", "samples", "evaluation"),
-    "download": ("clips", "classifier", "features", "reference", "train", "likelihood", "samples", "evaluation"),
-    "clips": ("classifier", "features", "reference", "train", "likelihood", "samples", "evaluation"),
+    "download": ("clips", *AFTER_CLIPS),
+    "clips": AFTER_CLIPS,
     "classifier": ("features", "reference", "evaluation"),
     "features": ("reference", "evaluation"),
     "reference": ("evaluation",),
-    "train": ("likelihood", "samples", "features", "evaluation"),
+    "train": ("import", "likelihood", "samples", "features", "evaluation"),
     "import": ("likelihood", "samples", "features", "evaluation"),
     "likelihood": ("evaluation",),
     "samples": ("features", "evaluation"),

@@ -4,9 +4,14 @@ import luigi
 
 from tasks.checkpoints import DESCRIPTION, CheckpointParameter, ClassifierParameter
 from tasks.continuing import PrefixParameters
+from tasks.ears import DESCRIPTION as FEATURES_DESCRIPTION
+from tasks.ears import FeaturesParameter
 from tasks.evaluation import CompareGenerators
+from tasks.external import SaveProbabilities
 from tasks.parameters import CorpusParameter, SettingsParameter
-from tasks.settings import MODELS
+from tasks.sample_sets import DESCRIPTION as SAMPLES_DESCRIPTION
+from tasks.sample_sets import SampleSetsParameter
+from tasks.settings import FEATURES, MODELS
 
 
 class RunBenchmark(PrefixParameters, luigi.WrapperTask):
@@ -23,6 +28,10 @@ class RunBenchmark(PrefixParameters, luigi.WrapperTask):
         default="small", description="the classifier's preset, release:resnext, or path/to/resnext.pth"
     )
     classifier_seed = luigi.IntParameter(default=0, description="seed of the classifier's training")
+    features = FeaturesParameter(default=FEATURES, description=FEATURES_DESCRIPTION)
+    sample_sets = SampleSetsParameter(default=(), description=f"samples of other models: {SAMPLES_DESCRIPTION}")
+    samples_rate = luigi.IntParameter(default=0, description="sample rate of a .npy among them, in Hz")
+    save_probabilities = SaveProbabilities()
 
     def requires(self) -> CompareGenerators:
         return self.clone(CompareGenerators)

@@ -4,7 +4,6 @@ What comes in is known by its content (`settings.checkpoint` is the file's sha25
 file may be gone, and another content under the same name is noticed. Nothing in the file is executed (models/unpickling.py).
 """
 
-import functools
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -25,15 +24,18 @@ from tasks.releases import find as find_release
 SUFFIXES = (".pt", ".pth", ".pkl", ".ckpt", ".bin", ".safetensors")
 PRESET = "paper"
 RESNEXT = "resnext"
+STEP = "step:"
 DESCRIPTION = "path/to/file.pt, or release:NAME with a name from tasks/releases.py"
 
 
 class CheckpointParameter(luigi.Parameter[str]):
-    """`path/to/file.pt` or `release:NAME`; "" for none."""
+    """`path/to/file.pt`, `release:NAME` or, of a training that kept it, `step:N`; "" for none."""
 
     def normalize(self, value: str) -> str:
         if not value:
             return value
+        if value.startswith(STEP):
+            return f"{STEP}{kept_step(value)}"
         check_name("the checkpoint", checkpoint_name(value))
         if value.startswith(PREFIX):
             find_release(value.removeprefix(PREFIX))
@@ -53,8 +55,20 @@ def is_checkpoint(text: str) -> bool:
     return text.startswith(PREFIX) or "/" in text or text.endswith(SUFFIXES)
 
 
+def kept_step(given: str) -> int:
+    """N of `step:N`; 0 where a checkpoint is something else. Raises EarshotError where N is no number of steps."""
+    number = given.removeprefix(STEP)
+    if number == given:
+        return 0
+    if not number.isdecimal() or not int(number):
+        raise EarshotError(f"--checkpoint {given}: write step:N, N being after how many steps, e.g. step:500")
+    return int(number)
+
+
 def checkpoint_name(given: str) -> str:
     """What paths and rows call it: `sashimi_sc09`, of `release:sashimi_sc09` and of `path/to/sashimi_sc09.pt`."""
+    if step := kept_step(given):
+        return f"step-{step}"
     return given.removeprefix(PREFIX) if given.startswith(PREFIX) else Path(given).stem
 
 
@@ -152,8 +166,7 @@ class ImportTask(CorpusTask):
     def sha256(self) -> str:
         """Of the file; of what was imported, where there is no file any more."""
         if (file := self.file()).is_file():
-            status = file.stat()
-            return _sha256(str(file), status.st_mtime_ns, status.st_ino, status.st_size)
+            return folders.known_sha256(file)
         if not self._imported():
             raise EarshotError(f"there is no checkpoint {file} any more: it is gone since the run began")
         return folders.read_json(self.folder / folders.CONFIG)["settings"]["checkpoint"]
@@ -276,8 +289,3 @@ class ImportClassifier(ImportTask):
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
         return f"{100 * metrics['test']['accuracy']:.1f} % of unseen test clips right"
-
-
-@functools.lru_cache
-def _sha256(path: str, *version: int) -> str:
-    return folders.sha256(Path(path))

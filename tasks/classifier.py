@@ -2,15 +2,19 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import luigi
 
-from tasks import descriptions
+from models.features import Source
+from tasks import descriptions, folders
 from tasks.artifact import ArtifactTask, Progress
 from tasks.checkpoints import ClassifierParameter, ImportClassifier, is_checkpoint
 from tasks.corpus import CorpusTask, PrepareClips
+from tasks.ears import DESCRIPTION, FeaturesParameter, find_ears
+from tasks.errors import EarshotError
 from tasks.parameters import preset_settings
+from tasks.settings import CLASSIFIER_FEATURES
 
 CLASSIFIER = "resnext"
 SPLITS = ("train", "validation", "test")
@@ -80,42 +84,125 @@ class TrainClassifier(ClassifierTask):
         return f"{100 * metrics['test']['accuracy']:.1f} % of unseen test clips right"
 
 
-class CacheFeatures(ClassifierTask):
-    """What the classifier makes of every real clip: features and log-probabilities, an `.npz` for each split."""
+class HearingTask(ClassifierTask):
+    """What all tasks share that listen, or use what was heard: with the classifier, or with ears that are not its own.
+
+    Where it is not the classifier, nothing of it is in their paths, inputs and identities.
+    """
+
+    features = FeaturesParameter(default=(CLASSIFIER_FEATURES,), description=DESCRIPTION)
+
+    @property
+    def ears(self) -> Source | None:
+        """Whose features they are: the first of those that were asked for. None for the classifier's."""
+        return find_ears(self.features[0])
+
+    def spaces(self) -> tuple[str, ...]:
+        return super().spaces() if self.ears is None else tuple(s for s in super().spaces() if s != "classifier")
+
+    def with_own_settings(self) -> Self:
+        own: dict[str, Any] = {"features": self.features[:1]}
+        if self.ears is not None:
+            own |= {"classifier": "small", "classifier_seed": 0}
+        return super().with_own_settings().clone(**own)
+
+    def ears_name(self) -> str:
+        """What paths call them: `small-seed0`, as the classifier, or `melproj`."""
+        return self.classifier_name() if self.ears is None else self.ears.name
+
+    def listener(self) -> Mapping[str, ArtifactTask]:
+        """The classifier, as an input; other ears are no artifacts."""
+        return {"classifier": self.classifier_task()} if self.ears is None else {}
+
+    def listen(self, sample_rate: int) -> Any:
+        """Inside a stage: what `listening.cache` listens with."""
+        from tasks import listening
+
+        if self.ears is None:
+            return listening.by_classifier(self.classifier_task().folder)
+        return listening.by_ears(self.ears, sample_rate)
+
+    def judge(self) -> dict[str, str]:
+        """What a number rests on beside the samples: where any of it differs, two numbers cannot be compared."""
+        clips, features = self.upstream(PrepareClips), self.upstream(CacheFeatures)
+        listener = self.classifier_task() if self.ears is None else features
+        digests = {"clips": folders.digest_of(clips.folder), "classifier_digest": folders.digest_of(listener.folder)}
+        return {"corpus": self.corpus_place().as_posix(), "classifier": self.ears_name(), **digests}
+
+    def heard_by(self) -> dict[str, str]:
+        """What a task's identity says of its ears: nothing where they are the classifier's, which is an input."""
+        return {} if self.ears is None else {"features": self.ears.name}
+
+    def identity_parameters(self) -> dict[str, str]:
+        parameters = super().identity_parameters()
+        out = ("features",) if self.ears is None else ("features", "classifier", "classifier_seed")
+        return {name: text for name, text in parameters.items() if name not in out} | self.heard_by()
+
+    def metric_versions(self) -> dict[str, int]:
+        """Of all metrics; of other ears, of those that need nothing but features."""
+        return {m["key"]: m["version"] for m in descriptions.of_metrics() if self.ears is None or descriptions.hears(m)}
+
+
+class FeaturesTask(HearingTask):
+    """What the tasks share that listen to clips and keep what they heard."""
+
+    def resolved(self) -> Mapping[str, Any]:
+        """The version of the ears, and the sha256 of their weights; those that were used, where the files are gone."""
+        source, config = self.ears, self.folder / folders.CONFIG
+        if source is None:
+            return {}
+        if source.missing() and config.exists():
+            return folders.read_json(config)["settings"]
+        weights = folders.known_sha256(source.weights) if source.weights else None
+        return {"features_version": source.version, "weights": weights}
+
+    def _complete(self) -> bool:
+        """Raises EarshotError, before anything runs, for ears whose files are not on this machine."""
+        if self.ears is not None and not (self.folder / folders.MANIFEST).exists() and (problem := self.ears.missing()):
+            raise EarshotError(problem)
+        return super()._complete()
+
+
+class CacheFeatures(FeaturesTask):
+    """What the classifier makes of every real clip, features and log-probabilities, an `.npz` for each split.
+
+    Of other ears (`--features melproj`) it is features alone.
+    """
 
     VERSION = 1
     stage = "features"
     uses_gpu = True
 
     def place(self) -> Path:
-        return self.corpus_place() / "4-features" / self.classifier_name()
+        return self.corpus_place() / "4-features" / self.ears_name()
 
     def inputs(self) -> Mapping[str, ArtifactTask]:
-        return {"clips": self.upstream(PrepareClips), "classifier": self.classifier_task()}
+        return {"clips": self.upstream(PrepareClips), **self.listener()}
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         from models.clips import load_split
         from tasks.listening import cache
+        from tasks.training import clip_format
 
-        clips, classifier = (self.inputs()[name].folder for name in ("clips", "classifier"))
+        clips = self.inputs()["clips"].folder
         codes = {split: load_split(clips, split).codes for split in SPLITS}
-        return {"clips": cache(classifier, codes, out, progress)}
+        return {"clips": cache(self.listen(clip_format(clips)[0]), codes, out, progress)}
 
 
-class PrepareReference(ClassifierTask):
+class PrepareReference(HearingTask):
     """What the metrics compute of the real clips alone, once for all models: an `.npz` for each metric family."""
 
-    VERSION = 1
+    VERSION = 2
     stage = "reference"
 
     def place(self) -> Path:
-        return self.corpus_place() / "5-reference" / self.classifier_name()
+        return self.corpus_place() / "5-reference" / self.ears_name()
 
     def inputs(self) -> Mapping[str, ArtifactTask]:
         return {"clips": self.upstream(PrepareClips), "features": self.upstream(CacheFeatures)}
 
     def resolved(self) -> Mapping[str, Any]:
-        return {"metrics": {metric["key"]: metric["version"] for metric in descriptions.of_metrics()}}
+        return {"metrics": self.metric_versions()}
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         from tasks import measuring

@@ -10,7 +10,7 @@ from typing import Any
 from tasks import corpora, folders, machine
 from tasks.continuing import PREFIX_DEFAULTS
 from tasks.parameters import SettingsParameter
-from tasks.settings import Settings
+from tasks.settings import CLASSIFIER_FEATURES, FEATURES, Settings
 
 
 def command(row: Mapping[str, Any], place: Path) -> str:
@@ -23,10 +23,22 @@ def command(row: Mapping[str, Any], place: Path) -> str:
     requests = [folders.read_json(place / run["source"] / folders.PROVENANCE)["request"] for run in row["runs"]]
     asked = requests[0]["parameters"]
     words = _words(requests[0], row["count"], [request["parameters"]["seed"] for request in requests])
+    words += _features(row, place)
     source = ["--source", "PATH"] if corpora.find(asked["corpus"]).cls.needs_source else []
     if source and words[0] == "luigi":
         source = ["--machine-source", "PATH"]
     return shlex.join([*words, *source])
+
+
+def _features(row: Mapping[str, Any], place: Path) -> list[str]:
+    """Which ears besides the classifier it was heard by, where they are not the usual ones."""
+    sources = {name: other["source"] for run in row["runs"] for name, other in run.get("others", {}).items()}
+    if not set(sources) - set(FEATURES):
+        return []
+    asked = [folders.read_json(place / sources[name] / folders.PROVENANCE)["request"] for name in sorted(sources)]
+    specs = [request["parameters"]["features"].split(":") for request in asked]
+    spelled = [":".join(f"PATH/{Path(path).name}" if "/" in path else path for path in spec) for spec in specs]
+    return ["--features", ",".join((CLASSIFIER_FEATURES, *spelled))]
 
 
 def _words(request: Mapping[str, Any], count: int, seeds: Sequence[str]) -> list[str]:

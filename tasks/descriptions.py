@@ -22,6 +22,7 @@ from tasks import folders, machine
 from tasks.errors import EarshotError
 
 MODELS, METRICS = machine.REPOSITORY / "models", machine.REPOSITORY / "evaluation" / "metrics"
+FID = "v1/fid"
 
 
 @functools.cache
@@ -56,10 +57,31 @@ def generators_that_continue() -> list[str]:
 
 
 @functools.cache
-def of_metrics() -> list[dict[str, Any]]:
-    """Every metric in the order of the tables: key, name, version, unit, better, digits, doc, headline."""
+def of_metrics(ears: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+    """Every metric in the order of the tables: key, name, version, unit, better, digits, doc, headline.
+
+    ears: names of ears besides the classifier; what can be computed from their features follows as `v1/fid@melproj`, FID,
+    which alone stands in the main table, right after the classifier's
+    """
     sources = (*sorted(METRICS.glob("*.py")), METRICS.parent / "describe.py")
-    return _ask("evaluation.describe", ("metrics",), sources, "cannot read what metrics says of itself")
+    found = _ask("evaluation.describe", ("metrics",), sources, "cannot read what metrics says of itself")
+    heard = {m["key"]: [_heard(m, name) for name in ears] for m in found if hears(m)}
+    beside = [shown for m in found for shown in (m, *(heard.get(m["key"], ()) if m["key"] == FID else ()))]
+    return beside + [column for key, columns in heard.items() if key != FID for column in columns]
+
+
+def hears(metric: Mapping[str, Any]) -> bool:
+    """Whether a metric can be computed from the features of any ears: it needs no class probabilities, nor waveforms."""
+    needs = {need.rpartition(".")[2] for need in (*metric["needs"], *metric["needs_reference"])}
+    return "features" in needs and needs <= {"features", "labels", "held_out"}
+
+
+def _heard(metric: Mapping[str, Any], ears: str) -> dict[str, Any]:
+    """The description of a metric over the features of other ears."""
+    doc = metric["doc"].replace("the classifier's features", f"the features of {ears}")
+    doc = doc if doc != metric["doc"] else f"{doc} Here in the features of {ears}."
+    name, headline = f"{metric['name']} ({ears})", metric["key"] == FID
+    return {**metric, "key": f"{metric['key']}@{ears}", "name": name, "doc": doc, "headline": headline}
 
 
 @functools.cache

@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,13 +138,17 @@ def record_shards(earlier: Path | None, shards: Sequence[Path], count: int, out:
     folders.write_json(out / RECORD, {"shards": drawn, "seconds_in_all": seconds})
 
 
-def import_samples(path: Path, samples_rate: int, config: Any, out: Path) -> dict[str, Any]:
+def import_samples(path: Path, samples_rate: int, config: Any, out: Path, progress: Progress) -> dict[str, Any]:
     """Somebody else's samples in the layout of our own: resampled and padded or cut where needed, never renormalized."""
     import numpy as np
 
-    from tasks.importing import read_samples
+    from tasks.importing import read_samples, unpack
 
-    imported = read_samples(path, config.sample_rate, config.timesteps, samples_rate or None, config.resampler)
+    scratch = out / "unpacked"
+    place = unpack(path, scratch, progress) if path.suffix == ".zip" else path
+    imported = read_samples(place, config.sample_rate, config.timesteps, samples_rate or None, config.resampler)
+    if scratch.exists():
+        shutil.rmtree(scratch)
     _write(out, imported.codes, np.arange(len(imported.codes)), None, config.sample_rate, imported.names)
     return {
         **imported.metrics,

@@ -1,6 +1,7 @@
-"""From samples to numbers to a leaderboard: CacheSampleFeatures, EvaluateSamples, EvaluateControls, CompareGenerators."""
+"""From samples to numbers to a leaderboard: CacheSampleFeatures, EvaluateSamples, CompareGenerators."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,107 +11,74 @@ import luigi
 from tasks import descriptions, folders, machine
 from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Difference, Progress
-from tasks.checkpoints import DESCRIPTION, CheckpointParameter
-from tasks.classifier import CacheFeatures, ClassifierTask, PrepareReference
+from tasks.checkpoints import CheckpointParameter, kept_step
+from tasks.classifier import ClassifierTask, FeaturesTask, PrepareReference
 from tasks.continuing import PREFIX_DEFAULTS, PrefixParameters
+from tasks.controls import EvaluateControls, EvaluateSplits
 from tasks.corpus import PrepareClips
+from tasks.ears import DESCRIPTION as FEATURES_DESCRIPTION
+from tasks.ears import FeaturesParameter
 from tasks.errors import EarshotError, unknown
-from tasks.generator import DrawSamples, ImportSamples, MeasureLikelihood
-from tasks.parameters import ModelParameter, model_name
-from tasks.rows import broken
-from tasks.settings import Settings
+from tasks.external import ExportProbabilities, SaveProbabilities
+from tasks.generator import ImportSamples, MeasureLikelihood
+from tasks.judged import JudgedTask, default_count
+from tasks.parameters import model_name
+from tasks.rows import broken, curves, heard_by_others, scored_elsewhere, tunings
+from tasks.sample_sets import DESCRIPTION as SETS
+from tasks.sample_sets import SampleSetsParameter, is_array
+from tasks.settings import CLASSIFIER_FEATURES, FEATURES, Settings
 
-DEFAULT_COUNTS = {"smoke": 32, "small": 512}
-PAPER_COUNT, PAPER_COUNT_WITH_LIKELIHOOD = (
-    2048,
-    10240,
-)  # the latter: half to tune likelihood thresholds, half to measure
-
-
-def default_count(model: str, preset: str, conditional: bool = False) -> int:
-    """How many samples a row has unless `--count` says: enough for the preset's purpose, as many as the papers at `paper`.
-
-    Rows of different counts share a leaderboard and are ranked apart, since the bias of FID, IS, mIS and AM depends on it.
-    Continued clips are not chosen by their likelihood, and there are not so many to continue.
-    """
-    if preset in DEFAULT_COUNTS:
-        return DEFAULT_COUNTS[preset]
-    likely = descriptions.of_model("generators", model)["likelihood"] and not conditional
-    return PAPER_COUNT_WITH_LIKELIHOOD if likely else PAPER_COUNT
+DEFAULT_CONTROLS = 512  # clips in a control row where no row of models says how many
 
 
-class JudgedTask(PrefixParameters, ClassifierTask):
-    """What all tasks about judged samples share: whose samples they are. A model of ours, or somebody's import."""
-
-    model = ModelParameter(default="", description="a file in models/generators/, or path/to/mine.py:Mine")
-    preset = luigi.Parameter(default="small", description="smoke, small, paper, or another preset of the model")
-    seed = luigi.IntParameter(default=0, description="seed of the training and of the draw")
-    count = luigi.IntParameter(default=0, description="how many samples; 0: what suits the preset")
-    checkpoint = CheckpointParameter(default="", description=f"in place of a training, {DESCRIPTION}")
-    name = luigi.Parameter(default="", description="imported samples: what they are called in tables and paths")
-    samples = luigi.Parameter(
-        default="", significant=False, description="imported samples: a folder of wavs, or a .npy"
-    )
-    samples_rate = luigi.IntParameter(default=0, description="imported samples: sample rate of a .npy, in Hz")
-
-    def spaces(self) -> tuple[str, ...]:
-        own = () if self.name else (model_name(self.model), "sampling")
-        return (*super().spaces(), *own)
-
-    def samples_task(self) -> DrawSamples | ImportSamples:
-        """Where the samples come from. Raises EarshotError where it is not said, or said twice."""
-        if self.name:
-            if any(getattr(self, name) != default for name, default in PREFIX_DEFAULTS.items()):
-                raise EarshotError("--prefix-seconds, --repeats and --split are for a --model: imports are as they are")
-            if self.checkpoint:
-                raise EarshotError("--checkpoint is for a --model; samples that are imported, --name, need none")
-            return self.upstream(ImportSamples)  # type: ignore[return-value]
-        if self.samples:
-            raise EarshotError("--samples needs --name: what the imported samples are called in tables and paths")
-        if not self.model:
-            raise EarshotError("say what to evaluate: --model wavenet, or --samples path/to/wavs --name my-model")
-        count = self.count or default_count(self.model, self.preset, bool(self.prefix_seconds))
-        return self.upstream(DrawSamples, count=count)  # type: ignore[return-value]
-
-    def draw_place(self) -> Path:
-        """The folder around `2-samples`."""
-        return self.samples_task().place().parent
-
-    def identity_parameters(self) -> dict[str, str]:
-        """A row is known by where its samples lie, not by how they were asked for."""
-        return {"samples": self.samples_task().place().as_posix()}
-
-
-class CacheSampleFeatures(JudgedTask):
-    """What the classifier makes of every sample."""
+class CacheSampleFeatures(FeaturesTask, JudgedTask):
+    """What the classifier makes of every sample; other ears, where `--features` names them first."""
 
     VERSION = 1
     stage = "features"
     uses_gpu = True
 
     def place(self) -> Path:
-        return self.draw_place() / f"3-features-{self.classifier_name()}"
+        return self.draw_place() / f"3-features-{self.ears_name()}"
 
     def inputs(self) -> Mapping[str, ArtifactTask]:
-        return {"samples": self.samples_task(), "classifier": self.classifier_task()}
+        return {"samples": self.samples_task(), **self.listener()}
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         import numpy as np
 
         from tasks import drawing, listening
 
-        codes = np.load(self.inputs()["samples"].folder / drawing.SAMPLES, mmap_mode="r")
-        return listening.cache(self.inputs()["classifier"].folder, {"samples": codes}, out, progress)
+        samples = self.inputs()["samples"].folder
+        codes = np.load(samples / drawing.SAMPLES, mmap_mode="r")
+        rate = folders.read_json(samples / folders.METRICS)["sample_rate"]
+        return listening.cache(self.listen(rate), {"samples": codes}, out, progress)
 
 
 class EvaluateSamples(JudgedTask):
-    """The scores of one set of samples: a model's draw (`--model wavenet`) or an import (`--samples DIR --name NAME`)."""
+    """The scores of one set of samples: a model's draw (`--model wavenet`) or an import (`--samples DIR --name NAME`).
 
-    VERSION = 1
+    It is an artifact of the first that `features` names; the same of the others is made with it.
+    """
+
+    VERSION = 2
     stage = "evaluation"
+    features = FeaturesParameter(default=FEATURES, description=FEATURES_DESCRIPTION)
+    save_probabilities = SaveProbabilities()
 
     def place(self) -> Path:
-        return self.draw_place() / f"4-evaluation-{self.classifier_name()}"
+        return self.draw_place() / f"4-evaluation-{self.ears_name()}"
+
+    def others(self) -> list[JudgedTask]:
+        """The same samples, by the other features, and their probabilities: wanted as well, and no inputs."""
+        saved = [self.upstream(ExportProbabilities)] if self.save_probabilities and self.ears is None else []
+        return [*(self.clone(features=(name,)).with_own_settings() for name in self.features[1:]), *saved]
+
+    def requires(self) -> Mapping[str, luigi.Task]:
+        return {**self.inputs(), **{str(other.place()): other for other in self.others()}}
+
+    def _complete(self) -> bool:
+        return super()._complete() and all(other.complete() for other in self.others())
 
     def inputs(self) -> Mapping[str, ArtifactTask]:
         inputs: dict[str, ArtifactTask] = {
@@ -119,67 +87,46 @@ class EvaluateSamples(JudgedTask):
             "features": self.upstream(CacheSampleFeatures),
         }
         conditional = bool(self.prefix_seconds)  # NLL is of the model, and stands in the row that nothing was given to
-        if not self.name and not conditional and descriptions.of_model("generators", self.model)["likelihood"]:
-            once = {"seed": 0} if self.checkpoint else {}  # the seed of the draw is nothing to an imported model
+        if self.ears is not None or self.name or conditional:
+            return inputs
+        if descriptions.of_model("generators", self.model)["likelihood"]:
+            imported = self.checkpoint and not kept_step(self.checkpoint)
+            once = {"seed": 0} if imported else {}  # the seed of the draw is nothing to an imported model
             inputs["likelihood"] = self.upstream(MeasureLikelihood, **once)
         return inputs
 
     def resolved(self) -> Mapping[str, Any]:
-        return {"metrics": {metric["key"]: metric["version"] for metric in descriptions.of_metrics()}}
+        return {"metrics": self.metric_versions()}
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         from tasks import measuring
 
         inputs = {name: task.folder for name, task in self.inputs().items()}
-        return measuring.evaluate(inputs["reference"], inputs["features"], inputs.get("likelihood"), out, progress)
+        reference, samples, features = (inputs[name] for name in ("reference", "samples", "features"))
+        told = measuring.evaluate(reference, samples, features, inputs.get("likelihood"), out, progress)
+        return told | {"judge": self.judge()}
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
-        names = {metric["key"]: metric for metric in descriptions.of_metrics() if metric["headline"]}
-        shown = [(names[key], score["value"]) for key, score in metrics["scores"].items() if key in names]
+        ears = "" if self.ears is None else self.ears.name
+        described = descriptions.of_metrics((ears,) if ears else ())
+        names = {metric["key"]: metric for metric in described if metric["headline"]}
+        scores = {f"{key}@{ears}" if ears else key: score for key, score in metrics["scores"].items()}
+        shown = [(names[key], score["value"]) for key, score in scores.items() if key in names]
         return ", ".join(f"{metric['name']} {value:.{metric['digits']}f}" for metric, value in shown)
-
-
-class EvaluateControls(ClassifierTask):
-    """The rows that make the others readable: held-out clips, silence, white noise."""
-
-    VERSION = 1
-    stage = "evaluation"
-    uses_gpu = True
-    count = luigi.IntParameter(default=512, description="how many clips in a row, as far as there are")
-
-    def place(self) -> Path:
-        return self.corpus_place() / "controls" / f"draw-{self.count}" / f"4-evaluation-{self.classifier_name()}"
-
-    def inputs(self) -> Mapping[str, ArtifactTask]:
-        return {
-            "clips": self.upstream(PrepareClips),
-            "classifier": self.classifier_task(),
-            "features": self.upstream(CacheFeatures),
-            "reference": self.upstream(PrepareReference),
-        }
-
-    def resolved(self) -> Mapping[str, Any]:
-        return {"metrics": {metric["key"]: metric["version"] for metric in descriptions.of_metrics()}}
-
-    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
-        from tasks import measuring
-
-        clips, classifier, features, reference = (task.folder for task in self.inputs().values())
-        return measuring.evaluate_controls(reference, clips, features, classifier, self.count, out, progress)
 
 
 class CompareGenerators(PrefixParameters, ClassifierTask):
     """The leaderboard and the report, from every finished row of the corpus that was judged by this classifier.
 
-    What is asked for here is only what must be there; rows that earlier runs left are shown as well. Derived: it rebuilds
-    itself when a row appears or changes.
+    What other ears heard in the same samples stands in the same row. What is asked for here is only what must be there; rows
+    that earlier runs left are shown as well. Derived: it rebuilds itself when a row appears or changes.
     """
 
-    VERSION = 2
+    VERSION = 3
     stage = "report"
     derived = True
     unhashed = ("report/",)  # the page shows how long each stage took
-    LINKS = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "report")
+    LINKS = (*(f"leaderboard{end}" for end in (".md", ".csv", ".json", ".tex", "-all.tex")), "report")
 
     models = luigi.ListParameter(
         default=setting_tools.MODELS, significant=False, description="generators that must be in"
@@ -188,6 +135,10 @@ class CompareGenerators(PrefixParameters, ClassifierTask):
     seeds = luigi.ListParameter(default=(0,), significant=False)
     count = luigi.IntParameter(default=0, significant=False, description="samples in a row; 0: what suits the preset")
     checkpoint = CheckpointParameter(default="", significant=False, description="in place of the one model's training")
+    features = FeaturesParameter(default=FEATURES, significant=False, description=FEATURES_DESCRIPTION)
+    sample_sets = SampleSetsParameter(default=(), significant=False, description=f"imports that must be in: {SETS}")
+    samples_rate = luigi.IntParameter(default=0, significant=False, description="of a .npy among them, in Hz")
+    save_probabilities = SaveProbabilities()
 
     def spaces(self) -> tuple[str, ...]:
         return (*super().spaces(), "sampling", *map(model_name, self.models))
@@ -199,21 +150,57 @@ class CompareGenerators(PrefixParameters, ClassifierTask):
         inputs: dict[str, ArtifactTask] = {
             "clips": self.upstream(PrepareClips),
             "classifier": self.classifier_task(),
-            "reference": self.upstream(PrepareReference),
+            "reference": self.reference(),
         }
+        if CLASSIFIER_FEATURES not in self.features:
+            raise EarshotError(
+                f"--features {','.join(self.features)}: the rows of a leaderboard are its classifier's, and other features "
+                f"stand beside it: {','.join((CLASSIFIER_FEATURES, *self.features))}"
+            )
         if self.checkpoint and len(self.models) != 1:
             raise EarshotError(
                 f"--checkpoint {self.checkpoint} is of one model, and the models are {', '.join(self.models)}: say which, "
                 "e.g. --models sashimi. The leaderboard shows what earlier runs have finished as well"
             )
+        count = self.controls_count()
+        inputs["controls"] = self.upstream(EvaluateControls, count=count, features=(CLASSIFIER_FEATURES,))
+        inputs["splits"] = self.upstream(EvaluateSplits, features=(CLASSIFIER_FEATURES,))
+        tasks: list[ArtifactTask] = []
+        for features in [(name,) for name in sorted(self.features, key=lambda name: name != CLASSIFIER_FEATURES)]:
+            if features != (CLASSIFIER_FEATURES,):
+                tasks.append(self.upstream(EvaluateControls, count=count, features=features))
+                tasks.append(self.upstream(EvaluateSplits, features=features))
+            for model in self.models:
+                about: dict[str, Any] = {"model": model, "settings": self._settings_of(model), "features": features}
+                about |= {"save_probabilities": False}  # which are inputs of ours
+                tasks += [self.upstream(EvaluateSamples, seed=seed, samples_rate=0, **about) for seed in self.seeds]
+            tasks += [self._imported(name, path, features) for name, path in self.sample_sets]
+        if self.save_probabilities:
+            judged = [task for task in tasks if isinstance(task, EvaluateSamples) and task.ears is None]
+            tasks += [task.upstream(ExportProbabilities) for task in judged]
+        return inputs | {str(task.place()): task for task in tasks}
+
+    def _imported(self, name: str, path: str, features: tuple[str, ...] = (CLASSIFIER_FEATURES,)) -> "EvaluateSamples":
+        """The row of somebody else's samples; what is said of models does not concern it."""
+        asked: dict[str, Any] = {"checkpoint": "", "count": 0, "save_probabilities": False}
+        asked |= {"samples_rate": self.samples_rate if is_array(path) else 0}
+        task = self.upstream(EvaluateSamples, name=name, samples=path, features=features, **asked, **PREFIX_DEFAULTS)
+        return task  # type: ignore[return-value]
+
+    def controls_count(self) -> int:
+        """As many clips as there are samples in a model's row; without models, as in most of the imports."""
         given = bool(self.prefix_seconds)
-        count = self.count or max((default_count(model, self.preset, given) for model in self.models), default=512)
-        inputs["controls"] = self.upstream(EvaluateControls, count=count)
-        for model in self.models:
-            for seed in self.seeds:
-                task = self.upstream(EvaluateSamples, model=model, seed=seed, settings=self._settings_of(model))
-                inputs[str(task.place())] = task
-        return inputs
+        counts = [default_count(model, self.preset, given) for model in self.models]
+        if not counts and not self.count:
+            sets = [self._imported(name, path).samples_task() for name, path in self.sample_sets]
+            known = [task.known_count() for task in sets if isinstance(task, ImportSamples)]
+            most = Counter(filter(None, known)).most_common(1)
+            return most[0][0] if most else DEFAULT_CONTROLS
+        return self.count or max(counts)
+
+    def reference(self) -> ArtifactTask:
+        """The real clips as our classifier hears them."""
+        return self.upstream(PrepareReference, features=(CLASSIFIER_FEATURES,))
 
     def _settings_of(self, model: str) -> Settings:
         """The settings without those of sampling that `model` does not have; some model must have each of them."""
@@ -226,11 +213,12 @@ class CompareGenerators(PrefixParameters, ClassifierTask):
         return tuple((name, value) for name, value in self.settings if name not in foreign)
 
     def rows(self) -> tuple[list[Path], dict[str, str]]:
-        """The finished evaluations that share our clips, classifier and code, requested now or not.
+        """The finished evaluations that share our clips, classifier and code, requested now or not; and what other ears
+        heard in the same samples.
 
         And those that do not any more, by their path below the corpus's folder, with the reason.
         """
-        corpus, reference = machine.workdir() / self.corpus_place(), self.upstream(PrepareReference)
+        corpus, reference = machine.workdir() / self.corpus_place(), self.reference()
         whole: list[Path] = []
         left_out: dict[str, str] = {}
         known: dict[Path, str] = {}
@@ -246,7 +234,16 @@ class CompareGenerators(PrefixParameters, ClassifierTask):
                 left_out[folder.relative_to(corpus).as_posix()] = reason
             else:
                 whole.append(folder)
+        for folder in [other for row in whole for other in (*heard_by_others(row), *scored_elsewhere(row))]:
+            if reason := broken(folder, known):
+                left_out[folder.relative_to(corpus).as_posix()] = reason
+            else:
+                whole.append(folder)
         return whole, left_out
+
+    def curves(self) -> list[Path]:
+        """What EvaluateCheckpoints has left of trainings on this corpus, by our classifier."""
+        return curves(machine.workdir() / self.corpus_place(), self.classifier_name())
 
     def identity_parameters(self) -> dict[str, str]:
         """What is asked for does not matter, only what is there."""
@@ -260,9 +257,11 @@ class CompareGenerators(PrefixParameters, ClassifierTask):
         identity = super().identity()
         corpus = machine.workdir() / self.corpus_place()
         whole, left_out = self.rows()
-        identity["rows"] = {folder.relative_to(corpus).as_posix(): folders.digest_of(folder) for folder in whole}
-        identity["left_out"] = left_out
-        return identity
+        ours = [folder for folder in whole if folder.name.endswith(self.classifier_name())]
+        beside = {"curves": self.curves(), "thresholds": [tuned for folder in ours for tuned in tunings(folder)]}
+        for name, found in {"rows": whole, **{name: found for name, found in beside.items() if found}}.items():
+            identity[name] = {folder.relative_to(corpus).as_posix(): folders.digest_of(folder) for folder in found}
+        return identity | {"left_out": left_out}
 
     def differences(self) -> list[Difference]:
         missing = [name for name in self.LINKS if not (self.folder.parent.parent / name).exists()]
@@ -273,7 +272,7 @@ class CompareGenerators(PrefixParameters, ClassifierTask):
 
         corpus = machine.workdir() / self.corpus_place()
         inputs = {name: task.folder for name, task in self.inputs().items()}
-        return reporting.compare(self.corpus, corpus, *self.rows(), inputs, out, progress)
+        return reporting.compare(self.corpus, corpus, *self.rows(), inputs, out, progress, self.curves())
 
     def clean_up(self) -> None:
         """Let `<corpus>/leaderboard.md` and the others lead to this leaderboard."""

@@ -100,6 +100,17 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def known_sha256(path: Path) -> str:
+    """The sha256 of a file, which is read once per version of it."""
+    status = path.stat()
+    return _known_sha256(str(path), status.st_mtime_ns, status.st_ino, status.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _known_sha256(path: str, *version: int) -> str:
+    return sha256(Path(path))
+
+
 def files_in(folder: Path) -> Iterator[Path]:
     """Every file below `folder`, in the order of their names, but for directories, the manifest and the lock."""
     for path in sorted(folder.rglob("*")):

@@ -1,4 +1,4 @@
-"""A generator's life: TrainGenerator, MeasureLikelihood, DrawSamples and its shards."""
+"""What a trained generator does: MeasureLikelihood, DrawSamples and its shards. How it came to be: tasks/trained.py."""
 
 import contextlib
 import itertools
@@ -11,101 +11,14 @@ import luigi
 from tasks import descriptions, folders, machine
 from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Progress
-from tasks.checkpoints import DESCRIPTION, CheckpointParameter, ImportCheckpoint, checkpoint_name
 from tasks.continuing import PREFIX_DEFAULTS, Prefix, PrefixParameters, check_continues, order
-from tasks.corpus import CorpusTask, PrepareClips
+from tasks.corpus import PrepareClips
 from tasks.imported import ImportSamples
-from tasks.parameters import ModelParameter, model_name, preset_settings
+from tasks.trained import TrainGenerator, UsingTask
 
 __all__ = ["DrawSamples", "DrawShard", "ImportSamples", "MeasureLikelihood", "TrainGenerator"]
 
 SHARD = 128  # samples in a shard: what one process draws before it can be interrupted without loss
-
-
-class GeneratorTask(CorpusTask):
-    """What all tasks about a trained generator share."""
-
-    model = ModelParameter(default="", description="a file in models/generators/, or path/to/mine.py:Mine")
-    preset = luigi.Parameter(default="small", description="smoke, small, paper, or another preset of the model")
-    seed = luigi.IntParameter(default=0, description="seed of the training and of the draw")
-
-    def spaces(self) -> tuple[str, ...]:
-        return ("corpus", model_name(self.model))
-
-    def description(self) -> dict[str, Any]:
-        """What the model's file says of itself."""
-        return descriptions.of_model("generators", self.model)
-
-    def model_settings(self) -> dict[str, Any]:
-        return preset_settings("generators", self.model, self.preset, self.settings, model_name(self.model))[0]
-
-    def model_place(self) -> Path:
-        """`<corpus>/wavenet/small+layers=20-seed0`."""
-        name = preset_settings("generators", self.model, self.preset, self.settings, model_name(self.model))[1]
-        return self.corpus_place() / model_name(self.model) / f"{name}-seed{self.seed}"
-
-    def identity_parameters(self) -> dict[str, str]:
-        """A model from outside is known by its name and, in `resolved()`, by its source; not by where the file lies."""
-        return super().identity_parameters() | {"model": model_name(self.model)}
-
-
-class TrainGenerator(GeneratorTask):
-    """A trained generator: `models.load(folder).sample(16)`."""
-
-    VERSION = 1
-    stage = "train"
-    unhashed = ("tensorboard/", "checkpoints/")
-    uses_gpu = True
-
-    def place(self) -> Path:
-        return self.model_place() / "1-train"
-
-    def inputs(self) -> Mapping[str, ArtifactTask]:
-        return {"clips": self.upstream(PrepareClips)}
-
-    def resolved(self) -> Mapping[str, Any]:
-        return {"model_version": self.description()["version"], **self.model_settings()}
-
-    @property
-    def priority(self) -> int:  # type: ignore[override]
-        """Luigi begins with the longest training: it decides when the benchmark ends."""
-        return self.model_settings()["steps"]
-
-    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
-        from tasks import training
-
-        settings = self.model_settings()
-        limits = {name: settings.pop(name) for name in setting_tools.LIMITS}
-        clips = self.inputs()["clips"].folder
-        return training.train_generator(self.model, settings, self.seed, limits, clips, out, progress)
-
-    def headline(self, metrics: Mapping[str, Any]) -> str:
-        loss = metrics.get("validation_loss", metrics["best_validation_loss"])  # older ones kept the best only
-        return f"validation loss {loss:.4g} at step {metrics.get('kept_step', metrics['best_step'])}"
-
-
-class UsingTask(GeneratorTask):
-    """What all tasks share that use a generator, which was trained here, or elsewhere: then it is imported."""
-
-    checkpoint = CheckpointParameter(default="", description=f"in place of a training, {DESCRIPTION}")
-
-    def trained(self) -> ArtifactTask:
-        """Where the weights come from."""
-        return self.upstream(ImportCheckpoint if self.checkpoint else TrainGenerator)
-
-    def model_place(self) -> Path:
-        """Of an imported one `<corpus>/sashimi/checkpoint-sashimi_sc09-seed0`, the seed being that of the draw."""
-        if not self.checkpoint:
-            return super().model_place()
-        imported = self.trained().place().parent
-        return imported.with_name(f"{imported.name}-seed{self.seed}")
-
-    def identity_parameters(self) -> dict[str, str]:
-        """An imported one is known by its name, and in `inputs` by its content, not by where the file lay."""
-        parameters = super().identity_parameters()
-        del parameters["checkpoint"]
-        imported = {"preset": "paper", "checkpoint": checkpoint_name(self.checkpoint)}
-        return parameters | (imported if self.checkpoint else {})
 
 
 class MeasureLikelihood(UsingTask):

@@ -1,4 +1,4 @@
-"""Samples from elsewhere: a folder of audio files, or one array, brought into the form of our own.
+"""Samples from elsewhere: a folder of audio files, a zip of one, or an array, brought into the form of our own.
 
 The rule: a sample at another rate is resampled to the corpus' rate; one that is shorter than a clip is padded with zeros
 at the end (`valid` tells how much is audio), one that is longer keeps its beginning. Nothing is ever scaled: a value
@@ -10,10 +10,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from tasks import audio, folders
+from tasks.artifact import Progress
 from tasks.corpora.base import AUDIO_SUFFIXES, natural_key
 
 if TYPE_CHECKING:
@@ -87,10 +88,39 @@ def read_samples(
 def fingerprint(path: Path) -> str:
     """A hash of the samples' content and names: what makes another import of them the same or not."""
     digest = hashlib.sha256()
-    for file in [path] if path.suffix == ".npy" and path.is_file() else _files(path):
-        content = folders.sha256(file)
+    for file in [path] if path.suffix in (".npy", ".zip") and path.is_file() else _files(path):
+        content = folders.known_sha256(file)
         digest.update(f"{file.name if file != path else ''}\0{content}\n".encode())
     return digest.hexdigest()
+
+
+def names(folder: Path) -> list[str]:
+    """What the samples in a folder of audio files are called, in the order of their import."""
+    return [file.name for file in _files(folder)]
+
+
+def unpack(archive: Path, folder: Path, progress: Progress) -> Path:
+    """Unpack the audio files of a zip into `folder`, which is made; returns the one folder in it that they lie in.
+
+    Raises ValueError where there are none, or they lie in several: which of them is meant is not known.
+    """
+    from tasks import download
+
+    def wanted(name: str) -> bool:
+        path = PurePosixPath(name)
+        hidden = any(part.startswith((".", "__")) for part in path.parts)  # such as __MACOSX/
+        return path.suffix.lower() in AUDIO_SUFFIXES and not hidden
+
+    download.extract(archive, folder, wanted, progress)
+    inside = sorted({file.parent for file in folder.rglob("*") if file.is_file()})
+    if len(inside) != 1:
+        names = ", ".join(str(place.relative_to(folder)) for place in inside)
+        raise ValueError(
+            f"{archive} holds audio files in {len(inside)} folders ({names}): unpack it, and give one of them"
+            if inside
+            else f"there is no wav, flac or ogg file in {archive}"
+        )
+    return inside[0]
 
 
 Source = tuple[str, "np.ndarray | Path", int]
@@ -113,14 +143,21 @@ def _sources(path: Path, samples_rate: int | None) -> tuple[Iterator[Source], in
 def _files(path: Path) -> list[Path]:
     """The audio files in a folder, naturally sorted."""
     if not path.is_dir():
-        kind = "is neither a folder nor a .npy" if path.exists() else "does not exist"
-        raise ValueError(f"the samples {path}: this {kind}. Give a folder of wav, flac or ogg files, or a .npy")
+        kind = "is neither a folder nor a .npy or .zip" if path.exists() else "does not exist"
+        raise ValueError(
+            f"the samples {path}: this {kind}. Give a folder of wav, flac or ogg files, a .zip of one, or a .npy"
+        )
     found = [file for file in path.iterdir() if file.suffix.lower() in AUDIO_SUFFIXES and not file.name.startswith(".")]
     if not found:
         inside = [file.name for file in path.iterdir()][:3]
         hint = f"it holds {', '.join(inside)}, ..." if inside else "it is empty"
         raise ValueError(f"the samples {path}: there is no wav, flac or ogg file directly in it ({hint})")
     return sorted(found, key=lambda file: natural_key(file.name))
+
+
+def count_files(path: Path) -> int:
+    """The number of audio files in a folder; 0 for an array or an archive. Raises ValueError where there are none."""
+    return 0 if path.is_file() and path.suffix in (".npy", ".zip") else len(_files(path))
 
 
 def _rows(path: Path) -> np.ndarray:

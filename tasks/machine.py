@@ -24,6 +24,9 @@ class machine(luigi.Config):  # noqa: N801  (the name is the section in luigi.cf
     )
     threads = luigi.IntParameter(default=1, description="CPU threads of one stage")
     sampling_batch = luigi.IntParameter(default=0, description="samples drawn at once; 0: a whole shard")
+    keep_every = luigi.IntParameter(
+        default=0, description="keep the weights of every so many steps of a training, for EvaluateCheckpoints; 0: none"
+    )
     source = luigi.Parameter(default="", description="a local archive or folder in place of a corpus's download")
     stale = luigi.Parameter(default="refuse", description="refuse, or rebuild=STAGE,...")
 

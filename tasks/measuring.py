@@ -1,35 +1,48 @@
 """Inside the stages that compute metrics: arrays in, scores out. The formulas are in evaluation/metrics/."""
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks import folders, listening
+from tasks import drawing, folders, listening
 from tasks.artifact import Progress
+from tasks.training import clip_format
 
-REFERENCE, INFLUENCES = "reference.npz", "per_sample.npz"
+REFERENCE, INFLUENCES, BY_REFERENCE = "reference.npz", "per_sample.npz", "per_reference.npz"
+SPLIT_ROWS = {
+    "train": "every clip of the train split, the reference itself: FID is 0 by construction, IS and AM are the corpus's own",
+    "test": "every clip of the test split; the held-out row is of as many of them as a model's row has samples",
+}
 
 
-def prepare(clips: Path, features: Path, out: Path, progress: Progress) -> dict[str, Any]:
-    """The real side of every metric, against which all models are measured: the train split, as in the field's tables."""
+def prepare(
+    clips: Path, features: Path, out: Path, progress: Progress, splits: Sequence[str] = ("train", "test")
+) -> dict[str, Any]:
+    """The real side of every metric, against which all models are measured: the train split, as in the field's tables.
+
+    splits: which split is the reference and, where there is another, which one holds clips that nothing was trained on
+    """
     import numpy as np
 
     import evaluation
     from models.clips import load_split
 
     progress(0, 1, "metrics of the real clips")
-    train, test = load_split(clips, "train"), load_split(clips, "test")
-    held_out = evaluation.SampleSet(**listening.read(features, "test"), labels=test.labels, timesteps=test.valid)
-    reference = evaluation.SampleSet(
-        **listening.read(features, "train"), labels=train.labels, timesteps=train.valid, held_out=held_out
-    )
-    arrays: dict[str, Any] = evaluation.prepare(reference)
+    rate, sets = clip_format(clips)[0], []
+    for name in splits:
+        split = load_split(clips, name)
+        sets.append(_heard(features, name, split.codes, rate) | {"labels": split.labels, "timesteps": split.valid})
+    held_out = evaluation.SampleSet(**sets[1]) if len(sets) > 1 else None
+    arrays: dict[str, Any] = evaluation.prepare(evaluation.SampleSet(**sets[0], held_out=held_out))
     np.savez(out / REFERENCE, **arrays)
-    return {"reference_clips": len(train), "held_out_clips": len(test)}
+    counts = [len(one["features"]) for one in sets]
+    return dict(zip(("reference_clips", "held_out_clips"), counts, strict=False))
 
 
-def evaluate(reference: Path, features: Path, likelihood: Path | None, out: Path, progress: Progress) -> dict[str, Any]:
+def evaluate(
+    reference: Path, samples: Path, features: Path, likelihood: Path | None, out: Path, progress: Progress
+) -> dict[str, Any]:
     """Every metric that applies to one set of samples.
 
     likelihood: a folder of MeasureLikelihood, where the model has a likelihood
@@ -37,48 +50,135 @@ def evaluate(reference: Path, features: Path, likelihood: Path | None, out: Path
     import evaluation
 
     progress(0, 1, "metrics")
-    generated = listening.read(features, "samples")
-    more: dict[str, Any] = {}
+    generated = heard_samples(samples, features)
     if likelihood is not None:
-        more = _held_out_likelihood(likelihood)
-    return _scores(reference, evaluation.SampleSet(**generated, **more), out) | _classes(generated)
+        generated |= _held_out_likelihood(likelihood)
+    return _scores(reference, evaluation.SampleSet(**generated), out, competes=True) | _classes(generated)
+
+
+def evaluate_clips(
+    reference: Path, codes: Any, sample_rate: int, listen: listening.Listen, out: Path, progress: Progress
+) -> dict[str, Any]:
+    """Every metric that applies to clips, int16 (n, timesteps), which nobody has listened to yet."""
+    import numpy as np
+
+    import evaluation
+
+    arrays: dict[str, Any] = listen(codes, progress)
+    np.savez(out / "samples.npz", **arrays)
+    progress(0, 1, "metrics")
+    generated = _heard(out, "samples", codes, sample_rate)
+    return _scores(reference, evaluation.SampleSet(**generated), out) | _classes(generated)
+
+
+def heard_samples(samples: Path, features: Path) -> dict[str, Any]:
+    """The arrays of a SampleSet: what was heard of samples, and what they were asked for."""
+    import numpy as np
+
+    codes = np.load(samples / drawing.SAMPLES, mmap_mode="r")
+    rate = folders.read_json(samples / folders.METRICS)["sample_rate"]
+    return _heard(features, "samples", codes, rate) | {"labels": _labels(samples)}
 
 
 def evaluate_controls(
-    reference: Path, clips: Path, features: Path, classifier: Path, count: int, out: Path, progress: Progress
+    reference: Path,
+    clips: Path,
+    features: Path,
+    listen: listening.Listen,
+    count: int,
+    out: Path,
+    progress: Progress,
 ) -> dict[str, Any]:
-    """The control rows, each with as many clips as a model's draw (or as there are)."""
+    """The control rows, each with as many clips as a model's draw (or as there are).
+
+    What was heard in real clips is taken from `features`; silence and noise are listened to. The clips that are worth hearing
+    are kept beside what the classifier heard in them; other ears hear the same ones.
+    """
     import numpy as np
 
     import evaluation
-    from evaluation.controls import CONTROLS
+    from evaluation.controls import CONTROLS, root_mean_square
     from models.clips import load_split
 
-    train, test = load_split(clips, "train").codes, load_split(clips, "test").codes
-    rows: dict[str, Any] = {}
-    chosen = [control for control in CONTROLS if not control.trap]
-    for number, control in enumerate(chosen):
-        progress(number, len(chosen), control.name)
-        size = min(count, len(test))
-        codes = np.asarray(control.draw(train, test, size, 0))
-        folder = out / control.name
+    rate, rows = clip_format(clips)[0], {}
+    test = load_split(clips, "test")
+    size, rms = min(count, len(test)), root_mean_square(test.codes)
+    for number, control in enumerate(CONTROLS):
+        progress(number, len(CONTROLS), control.name)
+        folder, labels = out / control.name, None
         folder.mkdir(exist_ok=True)
-        listening.cache(classifier, {"samples": codes}, folder, lambda done, total, text: None)
-        np.save(folder / "samples.npy", codes)
-        generated = listening.read(folder, "samples")
-        scores = _scores(reference, evaluation.SampleSet(**generated), folder)
-        rows[control.name] = scores | {"explanation": control.explanation, "samples": size}
+        if control.split:
+            split = load_split(clips, control.split)
+            chosen = control.rows(len(split), size, 0)
+            codes, labels = split.codes[chosen], None if split.labels is None else split.labels[chosen]
+            heard = {name: array[chosen] for name, array in listening.read(features, control.split).items()}
+        else:
+            codes = control.make(size, test.codes.shape[1], rms, 0)
+            alike = bool((codes == codes[:1]).all())
+            heard = dict(listen(codes[:1] if alike else codes, lambda done, total, text: None))
+            heard = {name: np.repeat(array, size, axis=0) if alike else array for name, array in heard.items()}
+        arrays: dict[str, Any] = heard
+        np.savez(folder / "samples.npz", **arrays)
+        generated = _heard(folder, "samples", codes, rate)
+        if "log_probabilities" in generated and not control.trap:
+            np.save(folder / drawing.SAMPLES, codes)
+        scores = _scores(reference, evaluation.SampleSet(**generated, labels=labels), folder)
+        about = {"explanation": control.explanation, "samples": size, "role": "trap" if control.trap else ""}
+        rows[control.name] = scores | about
     return {"rows": rows}
 
 
-def _scores(reference: Path, generated: Any, out: Path) -> dict[str, Any]:
-    """Scores and the reasons for those that are absent; influences of single samples go to `per_sample.npz`."""
+def evaluate_splits(reference: Path, clips: Path, features: Path, out: Path, progress: Progress) -> dict[str, Any]:
+    """All clips of the train split, and of the test split, against the train split: the release's dataset metrics."""
+    import evaluation
+    from models.clips import load_split
+
+    rows: dict[str, Any] = {}
+    for number, (name, explanation) in enumerate(SPLIT_ROWS.items()):
+        progress(number, len(SPLIT_ROWS), name)
+        split = load_split(clips, name)
+        generated = _heard(features, name, split.codes, clip_format(clips)[0])
+        folder = out / f"{name}-split"
+        folder.mkdir(exist_ok=True)
+        scores = _scores(reference, evaluation.SampleSet(**generated, labels=split.labels), folder)
+        rows[folder.name] = scores | {"explanation": explanation, "samples": len(split), "role": "dataset"}
+    return {"rows": rows}
+
+
+def _heard(features: Path, name: str, codes: Any, sample_rate: int) -> dict[str, Any]:
+    """The arrays of a SampleSet: what was heard and, beside the classifier's features, the clips themselves.
+
+    Waveforms are measured once: they are the same whoever listens.
+    """
+    heard = listening.read(features, name)
+    return heard | ({"waveforms": codes, "sample_rate": sample_rate} if "log_probabilities" in heard else {})
+
+
+def _labels(samples: Path) -> Any:
+    """(n,) the classes that samples were asked for; None where the model was not told any, or they are imported."""
+    import numpy as np
+
+    with open(samples / drawing.TABLE, newline="", encoding="utf-8") as file:
+        lines = list(csv.DictReader(file))
+    return np.array([int(line[drawing.LABEL]) for line in lines]) if drawing.LABEL in lines[0] else None
+
+
+def _scores(reference: Path, generated: Any, out: Path, competes: bool = False) -> dict[str, Any]:
+    """Scores and the reasons for those that are absent; influences of single samples go to `per_sample.npz`.
+
+    competes: it will be compared with others; influences of the reference's clips go to `per_reference.npz`
+    """
     import numpy as np
 
     import evaluation
+    from evaluation.pairing import reference_influences
 
     with np.load(reference / REFERENCE) as arrays:
-        scores = evaluation.compute(dict(arrays), generated)
+        prepared = dict(arrays)
+    scores = evaluation.compute(prepared, generated)
+    if competes:
+        by_reference: dict[str, Any] = reference_influences(prepared, generated)
+        np.savez(out / BY_REFERENCE, **{key.replace("/", "."): array for key, array in by_reference.items()})
     influences: dict[str, Any] = {
         key.replace("/", "."): score.per_sample for key, score in scores.items() if score.per_sample is not None
     }
@@ -104,9 +204,11 @@ def _held_out_likelihood(folder: Path) -> dict[str, Any]:
 
 
 def _classes(generated: Mapping[str, Any]) -> dict[str, Any]:
-    """What the classifier takes the samples for: how many of each class, and each one's class and confidence."""
+    """What the classifier takes the samples for: how many of each class, and its mean confidence. Of other ears nothing."""
     import numpy as np
 
+    if "log_probabilities" not in generated:
+        return {}
     log_probabilities = generated["log_probabilities"]
     predicted = log_probabilities.argmax(axis=1)
     return {

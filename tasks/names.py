@@ -4,7 +4,9 @@ import re
 
 ALLOWED = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+=,@-]*")
 # What tables call rows of their own (evaluation/controls.py), and the real clips.
-RESERVED = ("held-out", "silence", "white-noise", "copied", "repeated", "half-collapsed", "real")
+RESERVED = (
+    "held-out", "silence", "white-noise", "copied", "repeated", "half-collapsed", "train-split", "test-split", "real",
+)  # fmt: skip
 
 
 def check(what: str, name: str) -> None:

@@ -1,6 +1,12 @@
-"""Published weights by name: `--checkpoint release:sashimi_sc09`, `--classifier release:resnext`; and DownloadRelease.
+"""Published weights, samples and classifier outputs by name; and DownloadRelease.
+
+    --checkpoint release:sashimi_sc09     --classifier release:resnext     --samples release:2048-wavegan
+    python -m pipeline.recompute release:cache
 
     *_sc09, *_youtubemix, resnext     the SaShiMi release (https://huggingface.co/krandiash/sashimi-release)
+    10240-*, 2048-*                   its samples, under the names that its README gives the folders; those of the
+                                      autoregressive models are in the order of their likelihood
+    cache                             what its classifier made of the real clips and of the samples
     diffwave_*                        its diffusion models (https://github.com/albertfgu/diffwave-sashimi): a sha256 of each is
                                       published, since they lie in Git LFS
     rf5_*                             trained again by M. Baas (https://github.com/RF5/DiffWave-unconditional)
@@ -26,7 +32,10 @@ PREFIX = "release:"
 
 @dataclass(frozen=True)
 class Release:
-    """network: the file in models/ that it is of; sha256: "" where none is published; size: in bytes, at least about."""
+    """network: the file in models/ that it is of, or "samples", "cache"; sha256: "" where none is published.
+
+    size: in bytes, at least about.
+    """
 
     network: str
     url: str
@@ -83,40 +92,66 @@ RELEASES = {
     "rf5_diffwave_sashimi_sc09_500k": Release("diffwave_sashimi", f"{_RF5}/v0.2/sashimi_sc09_500k_steps.pt", 94_000_000),
     "rf5_diffwave_sashimi_sc09_800k": Release("diffwave_sashimi", f"{_RF5}/v0.2/sashimi_sc09_800k_steps.pt", 94_000_000),
 }  # fmt: skip
+SAMPLES, CACHE = "samples", "cache"
+_SETS = {
+    10240: ("sashimi-8-glu", "samplernn-3", "wavenet-1024"),
+    2048: ("diffwave-500k", "diffwave-1m", "diffwave-small-500k", "sashimi-diffwave-500k", "sashimi-diffwave-800k",
+           "sashimi-diffwave-small-500k", "sashimi-diffwave-small-uni-500k", "wavegan"),
+}  # fmt: skip
+SAMPLE_SETS = {
+    name: Release(SAMPLES, f"{_SASHIMI}/samples/sc09/{name}.zip", 32_000 * count)
+    for count, models in _SETS.items()
+    for name in (f"{count}-{model}" for model in models)
+}
+CACHES = {CACHE: Release(CACHE, f"{_SASHIMI}/sc09_classifier/cache.zip", 81_300_000)}
 
 
-def find(name: str) -> Release:
-    """The release of that name. Raises EarshotError that lists the names where there is none."""
-    if name not in RELEASES:
-        raise EarshotError(unknown("release", name, RELEASES, "A file of your own: its path in place of release:NAME"))
-    return RELEASES[name]
+def find(name: str, among: Mapping[str, Release] | None = None) -> Release:
+    """The release of that name, among those of weights unless others are given.
+
+    Raises EarshotError that lists the names where there is none.
+    """
+    known = RELEASES if among is None else among
+    if name not in known:
+        raise EarshotError(unknown("release", name, known, "A file of your own: its path in place of release:NAME"))
+    return known[name]
+
+
+def samples_in(name: str) -> int:
+    """How many samples a published set has: its name begins with it. Raises EarshotError where there is no such set."""
+    find(name, SAMPLE_SETS)
+    return int(name.partition("-")[0])
 
 
 class DownloadRelease(ArtifactTask):
-    """A published file of weights, as it comes: nothing of it is read here. `--release sashimi_sc09`."""
+    """A published file, as it comes: nothing of it is read here. `--release sashimi_sc09`."""
 
     VERSION = 1
     stage = "release"
     unhashed = ("source.json",)  # which mirror it came from
     release = luigi.Parameter(description="its name in tasks/releases.py")
 
+    def published(self) -> Release:
+        """What is known of it. Raises EarshotError where there is no such release."""
+        return find(self.release, RELEASES | SAMPLE_SETS | CACHES)
+
     def place(self) -> Path:
-        find(self.release)
+        self.published()
         return Path("releases") / self.release
 
     def resolved(self) -> Mapping[str, Any]:
-        return {"file": find(self.release).file, "published_sha256": find(self.release).sha256 or None}
+        return {"file": self.published().file, "published_sha256": self.published().sha256 or None}
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         from tasks import download
 
-        release = find(self.release)
+        release = self.published()
         file, url = out / release.file, _mirrored(release.url)
         download.fetch(url, file, release.sha256 or None, progress)
         found = folders.sha256(file)
         if not release.sha256:
             try:
-                pin(self.release, found)
+                pin(self.release, release.file, found)
             except ValueError as error:
                 file.unlink()
                 raise download.DownloadError(f"{url} is refused: {error}") from None
@@ -125,16 +160,16 @@ class DownloadRelease(ArtifactTask):
 
     def path(self) -> Path:
         """Where the file lies once it is here."""
-        return self.folder / find(self.release).file
+        return self.folder / self.published().file
 
     def expected_bytes(self) -> int:
-        return find(self.release).size
+        return self.published().size
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
         return f"{metrics['bytes']:,} bytes, sha256 {metrics['sha256'][:12]}"
 
 
-def pin(name: str, found: str) -> None:
+def pin(name: str, file: str, found: str) -> None:
     """Note the sha256 of a first download. Raises ValueError where an earlier one brought something else."""
     note = machine.workdir() / "releases" / f"{name}.sha256"
     if note.exists():
@@ -146,7 +181,7 @@ def pin(name: str, found: str) -> None:
             )
         return
     temporary = note.with_name(f".{note.name}.{os.getpid()}.tmp")
-    temporary.write_text(f"{found}  {find(name).file}\n", encoding="utf-8")
+    temporary.write_text(f"{found}  {file}\n", encoding="utf-8")
     os.replace(temporary, note)
 
 

@@ -6,19 +6,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks import corpora, descriptions, drawing, folders, listening, machine
+from tasks import corpora, descriptions, folders, playing, published
 from tasks.artifact import Progress
+from tasks.choosing import CURVE
 from tasks.classifier import CLASSIFIER
 from tasks.commands import command
-from tasks.rows import chain, rows, training
-from tasks.training import clip_format
-
-CLIPS_PER_ROW, CLIPS_OF_NOISE = 10, 3  # of silence and white noise three tell all
-HELD_OUT = "held-out"
-NOTES = (
-    "Numbers of published papers are not shown beside these: their features come from another classifier, trained on "
-    "another corpus, and distances between features of different classifiers cannot be compared.",
-)
+from tasks.rows import EVALUATION, THRESHOLDS, all_ears, chain, influences, rows, training, tunings
 
 
 def compare(
@@ -29,39 +22,60 @@ def compare(
     inputs: Mapping[str, Path],
     out: Path,
     progress: Progress,
+    curves: Sequence[Path] = (),
 ) -> dict[str, Any]:
-    """Write `leaderboard.md`, `.csv`, `.json` and `report/index.html`.
+    """Write `leaderboard.md`, `.csv`, `.json`, `.tex` and `report/index.html`.
 
     place: the corpus's folder; evaluations: the finished rows; left_out: those that are not shown, and why;
-    inputs: the folders clips and classifier
+    inputs: the folders clips, classifier and reference; curves: folders of EvaluateCheckpoints
     """
     from evaluation.leaderboard import format_table, write_leaderboard
+    from evaluation.pairing import with_pairs
     from evaluation.report import ReportData, write_report
     from evaluation.seeds import merge_seeds
 
     progress(0, 1, "leaderboard and report")
-    table, metrics = merge_seeds(rows(place, evaluations)), descriptions.of_metrics()
-    write_leaderboard(table, metrics, out)
+    table = with_pairs(merge_seeds(rows(place, evaluations)), lambda run: influences(place, run))
+    metrics = descriptions.of_metrics(all_ears(table))
+    others = published.beside(place, inputs["classifier"], metrics)
+    metrics, shown = [*metrics, *others.columns], [*table, *others.rows]
+    write_leaderboard(shown, metrics, out, _judge(place, inputs), others.notes)
     missed = [f"Left out: {path}, since {reason}." for path, reason in left_out.items()]
-    (out / "leaderboard.txt").write_text("\n".join([format_table(table, metrics), *missed, ""]), encoding="utf-8")
+    (out / "leaderboard.txt").write_text("\n".join([format_table(shown, metrics), *missed, ""]), encoding="utf-8")
     sources = {row["name"]: place / row["runs"][0]["source"] for row in table}
     data = ReportData(
         corpus=_corpus(corpus, inputs["clips"]),
-        rows=table,
+        rows=shown,
         metrics=metrics,
         classifier=_classifier(inputs["classifier"]),
         curves=_curves(place, table),
-        audio=_real_audio(inputs["clips"])
-        | {name: _audio(name, source, inputs["clips"]) for name, source in sources.items()},
-        about_audio={name: text for name, source in sources.items() if (text := _about_audio(name, source))},
-        provenance={row["name"]: chain(place, [place / run["source"] for run in row["runs"]]) for row in table},
+        checkpoints=[folders.read_json(folder / CURVE) for folder in curves],
+        **playing.collect(table, sources, inputs["clips"], inputs["reference"]),
+        thresholds=_thresholds(table, place),
+        provenance={row["name"]: chain(place, _sources(place, row)) for row in table},
         commands={row["name"]: text for row in table if (text := command(row, place))},
         histograms=_histograms(table, sources, inputs["clips"]),
         environment=_environment(inputs["classifier"]),
-        notes=(*NOTES, *missed),
+        notes=(*others.notes, *missed),
     )
     write_report(data, out / "report")
-    return {"rows": len(table), "left_out": dict(left_out)}
+    return {"rows": len(table), "published": len(others.rows), "left_out": dict(left_out)}
+
+
+def _judge(place: Path, inputs: Mapping[str, Path]) -> dict[str, str]:
+    """As `HearingTask.judge` has it: what every number rests on beside the samples."""
+    clips, classifier = inputs["clips"], inputs["classifier"]
+    digests = {"clips": folders.digest_of(clips), "classifier_digest": folders.digest_of(classifier)}
+    return {"corpus": place.name, "classifier": classifier.name, **digests}
+
+
+def _sources(place: Path, row: Mapping[str, Any]) -> list[Path]:
+    """The evaluations behind a row: of every seed the classifier's, those by other ears, and what other programs gave."""
+    beside = [[*run.get("others", {}).values(), *run.get("external", {}).values()] for run in row["runs"]]
+    found = [
+        (run["source"], *(other["source"] for other in others)) for run, others in zip(row["runs"], beside, strict=True)
+    ]
+    return [place / source for sources in found for source in sources]
 
 
 def _corpus(name: str, clips: Path) -> dict[str, Any]:
@@ -126,118 +140,33 @@ def _labels(clips: Path) -> list[str]:
     return names
 
 
-def _rate(clips: Path) -> int:
-    """Sample rate in Hz."""
-    return clip_format(clips)[0]
-
-
 def _number(text: str) -> float | None:
     return float(text) if text else None
 
 
-def _real_audio(clips: Path) -> dict[str, Any]:
-    """One test clip of each class, or the first ones where there are no classes."""
-    from models.clips import load_split
-
-    test, names, rate = load_split(clips, "test"), _labels(clips), _rate(clips)
-    if test.labels is None:
-        chosen = [(row, f"clip {row}") for row in range(min(CLIPS_PER_ROW, len(test)))]
-    else:
-        labels = test.labels.tolist()
-        chosen = [(labels.index(i), name) for i, name in enumerate(names) if i in labels][: 2 * CLIPS_PER_ROW]
-    return {
-        "real": [
-            {"caption": name, "codes": test.codes[row], "sample_rate": rate, "details": {}} for row, name in chosen
-        ]
-    }
-
-
-def _about_audio(name: str, evaluation: Path) -> str:
-    """Which clips of a row the page plays, and in what order."""
-    config = folders.read_json(evaluation / folders.CONFIG)
-    if config["task"] == "EvaluateControls":
-        return "Clips of the test split, on which nothing was trained." if _control(name) == HELD_OUT else ""
-    metrics = folders.read_json(machine.workdir() / config["inputs"]["samples"]["artifact"] / folders.METRICS)
-    return _what_was_given(metrics) + _order(metrics)
-
-
-def _what_was_given(metrics: Mapping[str, Any]) -> str:
-    if metrics.get("conditional") == "prefix":
-        seconds, clips = metrics["prefix_seconds"], f"{metrics['clips']:,} clips of the {metrics['split']} split"
-        return f"The first {seconds:g} s of each are real: samples continue {clips}, {metrics['repeats']} of each. "
-    return "The model was told which class to make. " if metrics.get("class_conditional") else ""
-
-
-def _order(metrics: Mapping[str, Any]) -> str:
-    if "likelihood" in metrics["order"]:
-        return f"From unlikely to likely by the model's own log-likelihood, evenly spread over {metrics['samples']:,} samples."
-    return f"Evenly spread over {metrics['samples']:,} samples, {metrics['order']}."
-
-
-def _control(name: str) -> str:
-    """The control that a row is of, whatever the size of its draw."""
-    return name.partition("/")[0]
-
-
-def _held_out_captions(clips: Path, count: int) -> list[str]:
-    """What is said in the clips of the held-out row."""
-    from evaluation.controls import choose
-    from models.clips import load_split
-
-    test = load_split(clips, "test")
-    chosen = choose(len(test), count, 0)
-    if test.labels is None:
-        return [f"test clip {row}" for row in chosen]
-    names = _labels(clips)
-    return [names[test.labels[row]] for row in chosen]
-
-
-def _audio(name: str, evaluation: Path, real: Path) -> list[dict[str, Any]]:
-    """Clips of one row, spread evenly over its order (for a model with a likelihood, from unlikely to likely)."""
-    import numpy as np
-
-    from evaluation.wording import number
-
-    config = folders.read_json(evaluation / folders.CONFIG)
-    most = CLIPS_PER_ROW
-    if config["task"] == "EvaluateControls":
-        samples = features = evaluation / _control(name)
-        lines: list[dict[str, str]] = []
-        most = CLIPS_PER_ROW if _control(name) == HELD_OUT else CLIPS_OF_NOISE
-    else:
-        samples, features = (machine.workdir() / config["inputs"][n]["artifact"] for n in ("samples", "features"))
-        with open(samples / drawing.TABLE, newline="", encoding="utf-8") as file:
-            lines = list(csv.DictReader(file))
-    codes = np.load(samples / drawing.SAMPLES, mmap_mode="r")
-    rate, labels = _rate(real), _labels(real)
-    heard = listening.read(features, "samples")["log_probabilities"]
-    captions = [_caption(line) for line in lines]
-    if not lines:
-        held_out = _control(name) == HELD_OUT
-        captions = _held_out_captions(real, len(codes)) if held_out else [f"clip {i + 1}" for i in range(len(codes))]
-    clips = []
-    for row in np.unique(np.linspace(0, len(codes) - 1, most).round().astype(int)):
-        details = {"heard as": f"{labels[heard[row].argmax()]} ({100 * np.exp(heard[row].max()):.0f} %)"}
-        if lines and drawing.LABEL in lines[row]:
-            details["asked for"] = labels[int(lines[row][drawing.LABEL])]
-        if lines and lines[row]["log_likelihood_nats"]:
-            details["log-likelihood"] = f"{number(float(lines[row]['log_likelihood_nats']), 0)} nats"
-        clips.append({"caption": captions[row], "codes": codes[row], "sample_rate": rate, "details": details})
-    return clips
-
-
-def _caption(line: Mapping[str, str]) -> str:
-    """A sample by its draw index, or by the clip that it continues."""
-    return f"clip {line['clip']}, repeat {line['repeat']}" if "clip" in line else f"draw {line['draw_index']}"
-
-
 def _histograms(table: Sequence[Mapping[str, Any]], sources: Mapping[str, Path], clips: Path) -> dict[str, Any]:
-    """What the classifier hears in the samples of each model."""
-    labels, found = _labels(clips), {}
+    """What the classifier hears in the samples of each model, beside how often the corpus's train split has each class."""
+    labels, said = _labels(clips), folders.read_json(clips / folders.METRICS).get("labels", {}).get("train", {})
+    found = {"real": {name: said.get(name, 0) for name in labels}} if said else {}
     for row in table:
         if row["kind"] != "control":
             counts = folders.read_json(sources[row["name"]] / folders.METRICS)["class_counts"]
             found[row["name"]] = dict(zip(labels, counts, strict=True))
+    return found
+
+
+def _thresholds(table: Sequence[Mapping[str, Any]], place: Path) -> dict[str, list[dict[str, Any]]]:
+    """What was found by each search of likelihood thresholds in a row's samples."""
+    found = {}
+    for row in table:
+        evaluation = place / row["runs"][0]["source"]
+        ears = evaluation.name.removeprefix(EVALUATION)
+        searches = []
+        for folder in tunings(evaluation):
+            title = folder.name.removeprefix(THRESHOLDS).removesuffix(f"-{ears}").removeprefix("+")
+            searches.append(folders.read_json(folder / folders.METRICS) | {"title": title})
+        if searches:
+            found[row["name"]] = searches
     return found
 
 

@@ -1,14 +1,28 @@
 """From finished evaluation folders to leaderboard rows, and from a row back along the folders it was made from."""
 
+import glob
+import importlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import luigi
 
 from tasks import drawing, folders, machine
 from tasks.continuing import PREFIX_IN_NAME, condition
+
+EXTERNAL = "4-versa"  # beside an evaluation: what ImportScores makes
+EVALUATION, THRESHOLDS = "4-evaluation-", "5-thresholds"
+CONTROLS = ("EvaluateControls", "EvaluateSplits")
+OPTIONAL = (
+    "tasks.external",
+    "tasks.selection",
+    "tasks.thresholds",
+)  # of tasks that are shown where somebody has run them
+BY_SAMPLE, BY_REFERENCE = "per_sample.npz", "per_reference.npz"  # influences, beside an evaluation's metrics
+if TYPE_CHECKING:
+    from evaluation.pairing import Influences
 
 NLL_ELSEWHERE = "it is the model's, and stands in the row whose samples continue nothing"
 
@@ -19,14 +33,64 @@ def rows(corpus: Path, evaluations: Sequence[Path]) -> list[dict[str, Any]]:
     A row is named by what was trained, `wavenet/small`; where a training has several draws, by the draw as well.
     """
     found: list[dict[str, Any]] = []
+    heard = [folder for folder in evaluations if ears_of(folder)]
+    external = [folder for folder in evaluations if folder.name == EXTERNAL]
     for folder in evaluations:
         config = folders.read_json(folder / folders.CONFIG)
-        if config["task"] == "EvaluateControls":
+        if folder in heard or folder in external:
+            continue
+        if config["task"] in CONTROLS:
             found += _controls(corpus, folder)
         else:
             found.append(_row(corpus, folder, config))
+    for folder in heard:
+        for row in found:
+            if (corpus / row["runs"][0]["source"]).parent == folder.parent:
+                _add_heard(row, corpus, folder)
+    for folder in external:
+        for row in found:
+            if (corpus / (run := row["runs"][0])["source"]).parent == folder.parent:
+                where = {"source": folder.relative_to(corpus).as_posix(), "digest": folders.digest_of(folder)}
+                scores = folders.read_json(folder / folders.METRICS)["scores"].items()
+                run["scores"] = run["scores"] | {
+                    k: score | {"details": score["details"] | where} for k, score in scores
+                }
+                run["external"] = {EXTERNAL: where}
     _tell_apart(found)
     return found
+
+
+def ears_of(evaluation: Path) -> str:
+    """The ears whose features an evaluation compares; "" where they are a classifier's."""
+    return str(folders.read_json(evaluation / folders.CONFIG)["parameters"].get("features", ""))
+
+
+def heard_by_others(evaluation: Path) -> list[Path]:
+    """The finished evaluations of the same samples by ears that are no classifier's."""
+    beside = sorted(evaluation.parent.glob("4-evaluation-*"))
+    return [folder for folder in beside if (folder / folders.MANIFEST).exists() and ears_of(folder)]
+
+
+def scored_elsewhere(evaluation: Path) -> list[Path]:
+    """The finished import of another program's numbers for the same samples, if there is one."""
+    folder = evaluation.parent / EXTERNAL
+    return [folder] if (folder / folders.MANIFEST).exists() else []
+
+
+def all_ears(table: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """The ears that any row of a leaderboard was heard by, besides the classifier."""
+    return tuple(sorted({name for row in table for run in row["runs"] for name in run.get("others", ())}))
+
+
+def _add_heard(row: dict[str, Any], corpus: Path, folder: Path) -> None:
+    """Put the scores of other ears into a row, as `v1/fid@melproj`; and where they are from, since `source` is not it."""
+    ears, run = ears_of(folder), row["runs"][0]
+    metrics = folders.read_json(folder / folders.METRICS)
+    if row["kind"] == "control":
+        metrics = metrics["rows"][row["name"]]
+    run["scores"] = run["scores"] | {f"{key}@{ears}": score for key, score in metrics["scores"].items()}
+    run["others"][ears] = {"source": folder.relative_to(corpus).as_posix(), "digest": folders.digest_of(folder)}
+    row["reasons"] |= {f"{key}@{ears}": reason for key, reason in metrics["not_applicable"].items()}
 
 
 def _row(corpus: Path, folder: Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -63,12 +127,29 @@ def training(evaluation: Path) -> Path:
     return machine.workdir() / config["inputs"]["train"]["artifact"]
 
 
+def influences(corpus: Path, run: Mapping[str, Any]) -> "Influences":
+    """What is known of single clips behind a run: how far each moved a score. Nothing where nobody has written it down."""
+    import numpy as np
+
+    from evaluation.pairing import Influences
+
+    sources = {"": run["source"]} | {f"@{name}": other["source"] for name, other in run.get("others", {}).items()}
+    found: tuple[dict[str, Any], dict[str, Any]] = ({}, {})
+    for heard, source in sources.items():
+        for arrays, name in zip(found, (BY_SAMPLE, BY_REFERENCE), strict=True):
+            if (file := corpus / source / name).exists():
+                with np.load(file) as kept:
+                    arrays.update({f"{key.replace('.', '/')}{heard}": kept[key] for key in kept.files})
+    return Influences(*found)
+
+
 def _controls(corpus: Path, folder: Path) -> Iterator[dict[str, Any]]:
     draw = folder.parent.name
     for name, metrics in folders.read_json(folder / folders.METRICS)["rows"].items():
         about = {"kind": "control", "model": None, "preset": None, "draw": draw, "seed": None, "parameters": None}
         about |= {"nfe": None, "conditional": ""}
-        yield _with_run(corpus, folder, name, about, metrics) | {"note": metrics["explanation"]}
+        more = {"note": metrics["explanation"], "role": metrics["role"]}
+        yield _with_run(corpus, folder, name, about, metrics) | more
 
 
 def _with_run(corpus: Path, folder: Path, name: str, about: dict[str, Any], metrics: dict[str, Any]) -> dict[str, Any]:
@@ -78,6 +159,7 @@ def _with_run(corpus: Path, folder: Path, name: str, about: dict[str, Any], metr
         "scores": metrics["scores"],
         "source": folder.relative_to(corpus).as_posix(),
         "digest": folders.digest_of(folder),
+        "others": {},  # ears that are no classifier's -> source and digest of what they heard
     }
     reasons = dict(metrics["not_applicable"])
     if PREFIX_IN_NAME.search(name):
@@ -119,6 +201,20 @@ def broken(artifact: Path, known: dict[Path, str] | None = None) -> str:
     return known[artifact]
 
 
+def tunings(evaluation: Path) -> list[Path]:
+    """The finished folders of TuneThresholds of an evaluation's samples, by the same ears, whose chain is whole."""
+    found = sorted(evaluation.parent.glob(f"{THRESHOLDS}*-{glob.escape(evaluation.name.removeprefix(EVALUATION))}"))
+    known: dict[Path, str] = {}
+    return [folder for folder in found if (folder / folders.MANIFEST).exists() and not broken(folder, known)]
+
+
+def curves(corpus: Path, classifier: str) -> list[Path]:
+    """The finished folders of EvaluateCheckpoints whose chain is whole."""
+    found = sorted(corpus.glob(f"*/*/selection-*/5-curve-{classifier}"))
+    known: dict[Path, str] = {}
+    return [folder for folder in found if (folder / folders.MANIFEST).exists() and not broken(folder, known)]
+
+
 def _break(artifact: Path, known: dict[Path, str]) -> str:
     config = folders.read_json(artifact / folders.CONFIG)
     for entry in config["inputs"].values():
@@ -129,6 +225,8 @@ def _break(artifact: Path, known: dict[Path, str]) -> str:
             return reason
         if folders.digest_of(link) != entry["digest"]:
             return f"{entry['artifact']} was made again, with another result, after {_place(artifact)}"
+    for module in OPTIONAL:
+        importlib.import_module(module)
     try:
         version = luigi.task_register.Register.get_task_cls(config["task"]).VERSION
     except luigi.task_register.TaskClassException:

@@ -12,6 +12,9 @@ from tasks.errors import EarshotError, unknown
 Settings = tuple[tuple[str, str], ...]  # (("wavenet.layers", "20"), ...): sorted, hashable
 # What is compared unless somebody says otherwise: one of each family, and the floor.
 MODELS = ("wavenet", "sashimi", "wavegan", "flow_matching", "noise")
+# Whose features are compared: those of the benchmark's classifier, and of ears that are independent of it.
+CLASSIFIER_FEATURES = "classifier"
+FEATURES = (CLASSIFIER_FEATURES, "melproj")
 # Limits of a training change its result, so they are settings of every model, and show in its path.
 LIMITS: dict[str, Any] = {"max_steps": None, "max_hours": None}
 

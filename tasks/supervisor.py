@@ -130,7 +130,7 @@ def _start(task: ArtifactTask, building: Path, lock: int, gpu: str) -> subproces
         "module": type(task).__module__,
         "family": task.task_family,
         "parameters": task.to_str_params(),
-        "machine": {name: machine.setting(name) for name in ("workdir", "device", "source", "stale")},
+        "machine": {name: machine.setting(name) for name in ("workdir", "device", "keep_every", "source", "stale")},
         "attempt": attempt,
         "command": provenance.command(),
     }

@@ -32,7 +32,8 @@ def train_generator(
         return model.sample(AUDITION_SAMPLES, SampleRandom(seed)).waveforms, sample_rate
 
     train, validation = load_split(clips, "train"), load_split(clips, "validation")
-    return _fit(model, train, validation, out, seed, progress, listen=listen, **limits)
+    keep_every = int(machine.setting("keep_every"))
+    return _fit(model, train, validation, out, seed, progress, listen=listen, keep_every=keep_every, **limits)
 
 
 def train_classifier(

@@ -26,13 +26,15 @@ PUBLISHED = REPOSITORY / "models" / "published"
 PLUGINS = {
     "generators": "models/generators",
     "classifiers": "models/classifiers",
+    "features": "models/features",
     "metrics": "evaluation/metrics",
     "corpora": "tasks/corpora",
 }
 # What runs a stage, finds a plug-in, resolves a setting (compared by value in config.json) or paints a number.
 NO_NUMBERS = (
     "pipeline/", "evaluation/report/", "evaluation/wording.py", "evaluation/describe.py", "models/describe.py",
-    "models/plugins.py", "models/generators/__init__.py", "models/classifiers/__init__.py", "tasks/corpora/__init__.py",
+    "models/plugins.py", "models/generators/__init__.py", "models/classifiers/__init__.py", "models/features/__init__.py",
+    "tasks/corpora/__init__.py", "tasks/ears.py",
     "tasks/artifact.py", "tasks/console.py", "tasks/descriptions.py", "tasks/errors.py",
     "tasks/folders.py", "tasks/machine.py", "tasks/parameters.py", "tasks/provenance.py", "tasks/settings.py",
     "tasks/stage.py", "tasks/supervisor.py",

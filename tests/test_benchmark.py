@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import jsonschema
 import numpy as np
 import pytest
 import soundfile
@@ -77,6 +78,13 @@ def test_the_leaderboard_has_models_and_controls_with_their_evidence(finished: P
     assert nll["likelihood_space"] == "8-bit mu-law, unscaled"
     assert rows["noise/smoke"]["scores"]["v1/nll"]["value"] is None
     assert rows["held-out"]["scores"]["v1/fid"]["value"] < rows["noise/smoke"]["scores"]["v1/fid"]["value"]
+
+
+def test_the_leaderboard_is_as_its_schema_says(finished: Path) -> None:
+    schema = json.loads((REPOSITORY / "evaluation" / "schema" / "leaderboard.schema.json").read_text())
+    page = json.loads((finished / CORPUS / "leaderboard.json").read_text())
+    errors = [f"{list(e.path)}: {e.message[:200]}" for e in jsonschema.Draft202012Validator(schema).iter_errors(page)]
+    assert not errors, errors[:5]
 
 
 def test_a_second_run_does_nothing(finished: Path) -> None:
@@ -182,6 +190,15 @@ def playground(finished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path
     return Path(shutil.copytree(finished, tmp_path_factory.mktemp("playground") / "workdir", symlinks=True))
 
 
+def cached(folder: Path) -> None:
+    """Outputs of a classifier in the layout of the SaShiMi release, made up."""
+    folder.mkdir()
+    for seed, name in enumerate(("train", "test")):
+        rng = np.random.default_rng(seed)
+        np.save(folder / f"{name}_probs.npy", rng.dirichlet(np.ones(10), 60).astype(np.float32))
+        np.save(folder / f"{name}_activations.npy", rng.normal(size=(60, 8)).astype(np.float32))
+
+
 @pytest.mark.parametrize("line", readme_commands())
 def test_the_readmes_commands_run_at_smoke(line: str, playground: Path, tmp_path: Path) -> None:
     for label in "ab":
@@ -195,6 +212,15 @@ def test_the_readmes_commands_run_at_smoke(line: str, playground: Path, tmp_path
     if "path/to/file.pt" in line:
         torch.save(reference.load("fw_wavenet_v2").state, tmp_path / "file.pt")
         line = line.replace("path/to/file.pt", f"{tmp_path}/file.pt --count 4")
+    line = line.replace("path/to/cache/", f"{tmp_path}/cache/")
+    if "path/to/scores.jsonl" in line:
+        heard = enumerate(sorted(wavs.iterdir()))
+        scores = [json.dumps({"key": path.stem, "utmos": 2.0 + number % 3}) for number, path in heard]
+        (tmp_path / "scores.jsonl").write_text("\n".join(scores))
+        line = line.replace("path/to/scores.jsonl", f"{tmp_path}/scores.jsonl --samples {wavs}")
+    if f"{tmp_path}/cache/" in line:
+        cached(tmp_path / "cache")
+    line = line.replace("before.json after.json", " ".join([str(playground / CORPUS / "leaderboard.json")] * 2))
     words = line.replace("python", sys.executable, 1).split()
     if words[0] == "luigi":
         words[0] = str(Path(sys.executable).with_name("luigi"))
@@ -204,7 +230,7 @@ def test_the_readmes_commands_run_at_smoke(line: str, playground: Path, tmp_path
         words += ["--preset", "smoke", "--set", SMALL_CORPUS, "--workdir", str(playground)]
     elif words[2] in ("pipeline.sc09", "pipeline.folder"):  # there is no network here, or nothing worth hearing
         words += ["--preset", "smoke", "--plan", "--workdir", str(tmp_path / "elsewhere")]
-    else:
+    elif "pipeline.compare" not in words:  # which needs no workdir
         words += ["--workdir", str(playground)]
     result = run(words)
     assert result.returncode == 0, result.stdout + result.stderr

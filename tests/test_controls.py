@@ -22,30 +22,35 @@ def test_every_control_is_a_seeded_set_of_clips(control: controls.Control) -> No
 
 def test_the_rows_of_every_leaderboard() -> None:
     assert [control.name for control in controls.CONTROLS if not control.trap] == ["held-out", "silence", "white-noise"]
+    assert [control.name for control in controls.CONTROLS if control.trap] == ["copied", "repeated", "half-collapsed"]
+
+
+def row(name: str) -> controls.Control:
+    return next(control for control in controls.CONTROLS if control.name == name)
 
 
 def test_held_out_clips_are_test_clips_none_twice() -> None:
-    clips = controls.held_out(TEST, 30, 0)
+    clips = row("held-out").draw(TRAIN, TEST, 30, 0)
     assert {tuple(clip) for clip in clips} == {tuple(clip) for clip in TEST}
-    assert np.array_equal(controls.held_out(TEST, 10, 0), clips[:10])
+    assert np.array_equal(row("held-out").draw(TRAIN, TEST, 10, 0), clips[:10])
     assert np.array_equal(TEST[controls.choose(30, 10, 0)], clips[:10])
     with pytest.raises(ValueError, match="31 clips were asked for and there are 30"):
-        controls.held_out(TEST, 31, 0)
+        row("held-out").draw(TRAIN, TEST, 31, 0)
 
 
 def test_copied_and_repeated_clips_are_training_clips() -> None:
     train = {tuple(clip) for clip in TRAIN}
-    copied = {tuple(clip) for clip in controls.copied(TRAIN, 20, 1)}
+    copied = {tuple(clip) for clip in row("copied").draw(TRAIN, TEST, 20, 1)}
     assert copied < train
     assert len(copied) == 20
-    repeated = {tuple(clip) for clip in controls.repeated(TRAIN, 20, 1)}
+    repeated = {tuple(clip) for clip in row("repeated").draw(TRAIN, TEST, 20, 1)}
     assert repeated < train
     assert len(repeated) == 1
 
 
 @pytest.mark.parametrize("count", [1, 2, 9, 20])
 def test_half_collapsed_has_half_the_variety(count: int) -> None:
-    clips = controls.half_collapsed(TEST, count, 2)
+    clips = row("half-collapsed").draw(TRAIN, TEST, count, 2)
     assert len(clips) == count
     assert len({tuple(clip) for clip in clips}) == (count + 1) // 2
     assert {tuple(clip) for clip in clips} <= {tuple(clip) for clip in TEST}

@@ -51,7 +51,7 @@ def test_help_explains_every_flag_and_the_exit_status(corpus: str) -> None:
     answer = command(sys.executable, "-m", f"pipeline.{corpus}", "--help")
     assert answer.returncode == 0
     ours = "models preset classifier seed count set source stale workdir device max-steps max-hours plan"
-    ours += " prefix-seconds repeats split"
+    ours += " prefix-seconds repeats split features samples samples-rate keep-every"
     for text in (*(f"--{flag}" for flag in ours.split()), "--workers", "--scheduler-host", "Exit status", corpus):
         assert text in answer.stdout
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from luigi.task_register import Register
 
 from pipeline.options import parse
 from tasks import drawing, folders, machine, provenance
@@ -60,7 +61,8 @@ def make(place: str, content: str = "", request: Mapping[str, str] = REQUEST) ->
     links = {
         name: {"artifact": path, "digest": folders.digest_of(machine.workdir() / path)} for name, path in inputs.items()
     }
-    config = {"task": task, "version": 1, "parameters": dict(ASKED), "settings": {}, "inputs": links}
+    version = Register.get_task_cls(task).VERSION
+    config = {"task": task, "version": version, "parameters": dict(ASKED), "settings": {}, "inputs": links}
     metrics: dict[str, Any] = {"parameters": 7, "samples": 64, "scores": {}, "not_applicable": {}, "content": content}
     record = {"seconds": 2.0, "git": {"commit": "c0ffee", "modified": True}}
     record["request"] = {"module": "tasks.evaluation", "task": task, "parameters": dict(request)}
