@@ -122,7 +122,7 @@ def format_markdown(lines: Sequence[Standing], metrics: Sequence[Mapping[str, An
         theirs = [metric for metric in known if metric not in ours]
         for text, shown in (("More measures of the same samples:", ours), (external.EXPLAINED, theirs)):
             if shown:
-                parts += [text, _markdown_table(chosen, shown, key, marks, ranked=False)]
+                parts += [text, _measures_table(chosen, shown, marks)]
         if section == "published":
             parts.append("\n".join(f"- {_escape(line.title)}: {_escape(line.row.get('note', ''))}" for line in chosen))
     if told := disagreements(lines, metrics):
@@ -240,7 +240,21 @@ def _markdown_table(
             texts.append(_value(line, column, marks))
         seeds = "–" if line.kind == "published" else str(len(line.seeds))
         table.append([*texts, *(count(line.row.get(name)) for name in about), seeds])
-    widths = [max(3, *(len(row[column]) for row in table)) for column in range(len(head))]
+    return _grid(table)
+
+
+def _measures_table(
+    lines: Sequence[Standing],
+    metrics: Sequence[Mapping[str, Any]],
+    marks: Mapping[tuple[str, str], list[tuple[str, str]]],
+) -> str:
+    """A line for each measure and a column for each row: there are many more measures than rows."""
+    head = ["measure", *(_escape(line.marked) for line in lines)]
+    return _grid([head, *([_escape(heading(m)), *(_value(line, m, marks) for line in lines)] for m in metrics)])
+
+
+def _grid(table: Sequence[Sequence[str]]) -> str:
+    widths = [max(3, *(len(row[column]) for row in table)) for column in range(len(table[0]))]
     printed = [
         "| " + " | ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)) + " |" for row in table
     ]

@@ -25,7 +25,7 @@ from evaluation import comparison, gaussian
 from evaluation import metrics as plugins
 from evaluation.metrics.base import Metric, Undefined
 from evaluation.sample_set import SampleSet
-from evaluation.score import Score
+from evaluation.score import Score, UndefinedError
 
 Prepared = Mapping[str, np.ndarray]
 # What several metric files share: the reference's side of it, and the view of both sides that `compute` hands to them.
@@ -160,11 +160,12 @@ def _scores(
             for use in set(_uses(module)) - set(views):
                 views[use] = SHARED[use][1](_part(prepared, use), generated)
             part = _part(prepared, file) | {use: views[use] for use in _uses(module)}
-            for found in module.compute(part, generated):
-                if isinstance(found, Undefined):
-                    undefined[found.key] = found.reason
-                elif found.key in chosen:
-                    scores.append(found)
+            try:
+                found = module.compute(part, generated)
+            except UndefinedError as error:
+                found = [Undefined(metric.key, str(error)) for metric in module.METRICS]
+            undefined |= {entry.key: entry.reason for entry in found if isinstance(entry, Undefined)}
+            scores += [entry for entry in found if isinstance(entry, Score) and entry.key in chosen]
     undefined = {key: reason for key, reason in undefined.items() if key in chosen}
     if undefined and strict:
         raise ValueError("; ".join(f"{key} is undefined here: {reason}" for key, reason in undefined.items()))

@@ -9,6 +9,10 @@ import numpy as np
 ARROWS = {"lower": "↓", "higher": "↑", "target": "→"}
 
 
+class UndefinedError(ValueError):
+    """The clips can be measured, but of these the definition gives no number."""
+
+
 @dataclass(frozen=True)
 class Score:
     """One value of one metric.
@@ -23,7 +27,7 @@ class Score:
                     would move by about -influence/n if that clip were left out
     details:        what else is worth knowing, as JSON values; `warnings` lists what a reader must be told
 
-    Raises ValueError where a number is not finite or the interval does not hold the value.
+    Raises UndefinedError where a number is not finite, and ValueError where the interval does not hold the value.
     """
 
     key: str
@@ -44,7 +48,9 @@ class Score:
     def __post_init__(self) -> None:
         numbers = (self.value, self.low, self.high, self.standard_error)
         if not all(map(math.isfinite, numbers)):
-            raise ValueError(f"{self.key} is undefined here: value, low, high and standard error would be {numbers}")
+            raise UndefinedError(
+                f"{self.key} is undefined here: value, low, high and standard error would be {numbers}"
+            )
         if not self.low <= self.value <= self.high or self.standard_error < 0:
             raise ValueError(f"{self.key}: {self.value} is not inside its own interval [{self.low}, {self.high}]")
         if self.better not in ARROWS:

@@ -12,7 +12,7 @@ import numpy as np
 
 from evaluation.metrics.base import Metric
 from evaluation.sample_set import SampleSet, expected_logs
-from evaluation.score import Score
+from evaluation.score import Score, UndefinedError
 from evaluation.uncertainty import normal_interval, standard_error
 
 VERSION = 1
@@ -61,7 +61,7 @@ def prepare(reference: SampleSet) -> dict[str, np.ndarray]:
 
 
 def compute(prepared: dict[str, np.ndarray], generated: SampleSet) -> list[Score]:
-    """AM, balance, confidence. Raises ValueError where no clip gives a class of the corpus any probability."""
+    """AM, balance, confidence. Raises UndefinedError where no clip gives a class of the corpus any probability."""
     AM.require(generated)
     log_q, log_p = prepared["log_marginal"], generated.log_marginal
     if len(log_q) != len(log_p):
@@ -69,7 +69,7 @@ def compute(prepared: dict[str, np.ndarray], generated: SampleSet) -> list[Score
     occurs = np.exp(log_q) > 0
     if np.isneginf(log_p[occurs]).any():
         missing = np.flatnonzero(occurs & np.isneginf(log_p)).tolist()
-        raise ValueError(
+        raise UndefinedError(
             f"v1/am is infinite: all generated clips give probability exactly zero to classes {missing}, which the "
             "corpus has; take log_probabilities from log_softmax in float64, not the log of a float32 softmax"
         )

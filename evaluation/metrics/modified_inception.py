@@ -16,7 +16,7 @@ import numpy as np
 
 from evaluation.metrics.base import Metric
 from evaluation.sample_set import SampleSet
-from evaluation.score import Score
+from evaluation.score import Score, UndefinedError
 from evaluation.uncertainty import log_interval, standard_error
 
 VERSION = 1
@@ -39,7 +39,7 @@ def prepare(reference: SampleSet) -> dict[str, np.ndarray]:
 
 
 def compute(prepared: dict[str, np.ndarray], generated: SampleSet) -> list[Score]:
-    """mIS of the generated class probabilities. Raises ValueError where one is exactly zero, or mIS beyond float64."""
+    """mIS of the generated class probabilities. Raises UndefinedError where one is exactly zero, or mIS beyond float64."""
     MIS.require(generated)
     n = len(generated)
     log_value, influence = log_mis(generated)
@@ -57,11 +57,11 @@ def compute(prepared: dict[str, np.ndarray], generated: SampleSet) -> list[Score
 
 
 def log_mis(samples: SampleSet) -> tuple[float, np.ndarray]:
-    """log mIS and the (n,) influence of each clip on it. Raises ValueError as `compute` does."""
+    """log mIS and the (n,) influence of each clip on it. Raises UndefinedError as `compute` does."""
     p, log_p, n = samples.probabilities, samples.log_probabilities64, len(samples)
     if np.isneginf(log_p).any():
         rows = np.flatnonzero(np.isneginf(log_p).any(axis=1))
-        raise ValueError(
+        raise UndefinedError(
             f"v1/mis (mIS) is infinite: {len(rows)} of {n} clips give a class probability exactly zero, first row "
             f"{rows[0]}; take log_probabilities from log_softmax in float64, not the log of a float32 softmax"
         )
@@ -69,7 +69,7 @@ def log_mis(samples: SampleSet) -> tuple[float, np.ndarray]:
     overlap = mean_p @ mean_log_p
     log_value = float(-samples.entropies.mean() - overlap)
     if log_value > LARGEST_LOG:
-        raise ValueError(
+        raise UndefinedError(
             f"v1/mis = exp({log_value:.0f}) is beyond float64: the classifier is never in doubt; calibrate it"
         )
     own = -samples.entropies + samples.entropies.mean()
