@@ -47,17 +47,21 @@ def clips(rng: np.random.Generator, count: int, *, noise: bool = False) -> Sampl
     )
 
 
+def with_held_out(count: int, seed: int) -> SampleSet:
+    """Clips, and 80 others held out."""
+    rng = np.random.default_rng(seed)
+    return replace(clips(rng, count), held_out=clips(rng, 80))
+
+
 @pytest.fixture(scope="module")
 def real() -> SampleSet:
-    rng = np.random.default_rng(0)
-    return replace(clips(rng, 300), held_out=clips(rng, 80))
+    return with_held_out(300, 0)
 
 
 @pytest.fixture(scope="module")
 def good() -> SampleSet:
     """As good as real, and the held-out clips are likely under its generator."""
-    rng = np.random.default_rng(1)
-    return replace(clips(rng, 120), held_out=clips(rng, 80))
+    return with_held_out(120, 1)
 
 
 @pytest.fixture(scope="module")

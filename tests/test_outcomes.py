@@ -8,21 +8,19 @@ import pytest
 
 import evaluation
 from evaluation import SampleSet
-from tests.test_metrics_contract import clips
+from tests.test_metrics_contract import with_held_out
 
 CLASSES = 5
 
 
 @pytest.fixture(scope="module")
 def real() -> SampleSet:
-    rng = np.random.default_rng(0)
-    return replace(clips(rng, 300), held_out=clips(rng, 80))
+    return with_held_out(300, 0)
 
 
 @pytest.fixture(scope="module")
 def good() -> SampleSet:
-    rng = np.random.default_rng(1)
-    return replace(clips(rng, 120), held_out=clips(rng, 80))
+    return with_held_out(120, 1)
 
 
 def with_features(samples: SampleSet, features: Any) -> SampleSet:
