@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from evaluation.balls import REACH, Balls, Halves
+from evaluation.copying import Copies, copies
 from evaluation.distances import (
     DOUBT,
     Median,
@@ -142,6 +143,11 @@ class Comparison:
         self.bandwidth = float(prepared["bandwidth"])
         check_dimensions(self.real, self.generated)
 
+    @cached_property
+    def copies(self) -> Copies:
+        """How many generated clips are copies of real ones; only where held-out clips were prepared."""
+        return copies(self.across.nearest, self.prepared["held_out_distance"], self.radii)
+
     @property
     def radii(self) -> np.ndarray:
         """(N, K): each real clip's distance to its nearest others."""
@@ -214,7 +220,7 @@ class Comparison:
         near, sums = NearestSoFar(m, K), Kernels(np.zeros(m), np.zeros(m))
         balls = {k: Balls.none(m, n) for k in BALLS}
         squared, nearest = self._within[0].candidates
-        halves = Halves(squared, nearest, np.argsort(generated.squares, kind="stable"), n, BALLS[-1])
+        halves = Halves(squared, nearest, generated.by_content(), n, BALLS[-1])
         for tile in between(generated, real):
             near.add(tile)
             for total, value in zip(sums, self._kernels(tile), strict=True):
@@ -246,7 +252,7 @@ class Comparison:
     @cached_property
     def parts(self) -> list[np.ndarray]:
         """DRAWS random sets of M + 1 real clips; where there are not that many, one of all. The same whatever their order."""
-        order, size = np.argsort(self.real.squares, kind="stable"), len(self.generated) + 1
+        order, size = self.real.by_content(), len(self.generated) + 1
         if size >= len(order):
             return [order]
         return [order[np.random.default_rng([size, i]).permutation(len(order))[:size]] for i in range(DRAWS)]

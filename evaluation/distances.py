@@ -44,6 +44,10 @@ class Points:
             part = slice(start, min(start + size, len(self.features)))
             yield part, self.features[part].astype(np.float64)
 
+    def by_content(self) -> np.ndarray:
+        """(n,) the rows in an order that depends on what they hold alone: by norm, and by values where norms are equal."""
+        return by_content(self.features, self.squares)
+
     def distance(self, rows: np.ndarray, other: "Points", columns: np.ndarray) -> np.ndarray:
         """|x - y| of the pairs (rows[i], columns[i]), from the differences."""
         result = np.empty(len(rows))
@@ -52,6 +56,17 @@ class Points:
             gap = self.features[rows[part]].astype(np.float64) - other.features[columns[part]]
             result[part] = np.sqrt(np.einsum("ij,ij->i", gap, gap))
         return result
+
+
+def by_content(features: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """See `Points.by_content`."""
+    order = np.argsort(squares, kind="stable")
+    equal = squares[order[1:]] == squares[order[:-1]]
+    tied = np.flatnonzero(np.append(equal, False) | np.append(False, equal))
+    if len(tied):
+        rows = order[tied]
+        order[tied] = rows[np.lexsort((*features[rows].T[::-1], squares[rows]))]
+    return order
 
 
 @dataclass(frozen=True)
@@ -125,7 +140,7 @@ class NearestSoFar:
         self.index[rows] = np.take_along_axis(index, nearest, 1)
 
     def finish(self, rows: Points, columns: Points) -> Neighbours:
-        """With exact distances; neighbours at the same distance by index. Raises ValueError where there are fewer than k."""
+        """With exact distances; neighbours at the same distance by norm. Raises ValueError where there are fewer than k."""
         squared, index = (values[:, : self.k + SPARE] for values in self.candidates)
         there = np.isfinite(squared)
         if (there.sum(axis=1) < self.k).any():
@@ -133,7 +148,7 @@ class NearestSoFar:
         distance = np.full(squared.shape, np.inf)
         at = np.nonzero(there)
         distance[at] = rows.distance(at[0], columns, index[at])
-        order = np.lexsort((index, distance), axis=1)[:, : self.k]
+        order = np.lexsort((index, columns.squares[index], distance), axis=1)[:, : self.k]
         return Neighbours(np.take_along_axis(index, order, 1), np.take_along_axis(distance, order, 1))
 
     @property

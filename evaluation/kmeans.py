@@ -14,7 +14,7 @@ import numpy as np
 import scipy.linalg
 import scipy.sparse
 
-from evaluation.distances import DOUBT
+from evaluation.distances import DOUBT, by_content
 
 COMPONENTS = 64
 ITERATIONS = 300
@@ -63,7 +63,7 @@ def kmeans(points: np.ndarray, k: int, seed: int, restarts: int = 1) -> Cells:
 
     The points are to be centred: the order in which seeds are drawn from them is that of their norms.
     """
-    order = np.argsort(squares(points), kind="stable")
+    order = by_content(points, squares(points))
     ordered = points[order]
     found = []
     for restart in range(restarts):

@@ -40,6 +40,7 @@ from evaluation.wording import (
     sections,
     shown_digits,
     traps,
+    unmeasured,
     verdict,
 )
 
@@ -95,7 +96,8 @@ def format_table(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[st
             table = _text_table(lines, columns[:shown], key, name_width, marks)
             if max(map(len, table)) <= width or (shown == 1 and name_width == NAME_WIDTHS[-1]):
                 left_out = ", ".join(column["name"] for column in columns[shown:])
-                words = [*alarms(lines), *(f"{letter}: {text}" for letter, text in letters(marks).items())]
+                words = [*alarms(lines), *unmeasured(lines, columns[0])]
+                words += [f"{letter}: {text}" for letter, text in letters(marks).items()]
                 words += [f"also measured, in leaderboard.md: {left_out}"] if left_out else []
                 if any(line.cells[key].tied for line in lines):
                     words.append("a rank such as 1–2 is a tie: the interval of the difference holds zero")
@@ -111,6 +113,7 @@ def format_markdown(lines: Sequence[Standing], metrics: Sequence[Mapping[str, An
     key = headline(metrics)
     by_key = {metric["key"]: metric for metric in metrics}
     parts = ["# Leaderboard", _escape(verdict(lines, by_key[key])), *map(_escape, alarms(lines))]
+    parts += map(_escape, unmeasured(lines, by_key[key]))
     marks = footnotes(lines, metrics)
     for section, label, chosen in sections(lines, key):
         parts.append(f"## {section.capitalize()}" + (f", {label}" if label else ""))

@@ -17,11 +17,12 @@ from evaluation.metrics.frechet import FID
 from evaluation.sample_set import SampleSet
 from evaluation.seeds import over_seeds
 from evaluation.standings import RANKED
-from evaluation.uncertainty import standard_error
+from evaluation.uncertainty import own_error, standard_error
 
 MOST = 4096  # reference clips whose influence is looked at: enough to know a standard error to about 1 %
 BY_CLIP = "paired by clip"
 BY_REFERENCE = "independent samples, paired by reference clip"
+BY_HELD_OUT = "independent samples, the same held-out clips"
 
 
 class Influences(NamedTuple):
@@ -66,6 +67,9 @@ def _pair(
         share = len(of_a) / scores[0][0]["n_reference"]
         shared = standard_error(of_a - of_b) * math.sqrt(share)
         return {"standard_error": math.hypot(*own, shared), "method": BY_REFERENCE}
+    if all(len(side) == 1 and "shared_standard_error" in side[0]["details"] for side in scores):
+        own = [own_error(side[0]["standard_error"], side[0]["details"]) for side in scores]
+        return {"standard_error": math.hypot(*own), "method": BY_HELD_OUT}
     return None
 
 
@@ -85,10 +89,12 @@ def spread(count: int) -> np.ndarray:
 def reference_influences(prepared: Mapping[str, np.ndarray], generated: SampleSet) -> dict[str, np.ndarray]:
     """Score key -> (K,) influence of the reference clips `spread(N)`, for the measures of which it is known.
 
-    prepared: as `evaluation.prepare` leaves it; {} where it holds no features
+    prepared: as `evaluation.prepare` leaves it; {} where it holds no features, or there are too few clips for FID
     """
     mean, root, features = (prepared.get(name) for name in ("gaussian.mean", "gaussian.root", "comparison.features"))
     if mean is None or root is None or features is None or generated.features is None:
+        return {}
+    if len(generated) < FID.minimum:
         return {}
     rows = spread(len(features))
     return {FID.key: frechet_by_reference(mean, root, features[rows], generated.features)}

@@ -5,7 +5,8 @@
 
 A difference b - a has the standard error sqrt(se_a^2 + se_b^2): both were measured against the same reference, and each drew
 samples of its own. For NLL, over the same clips, that is conservative. A number is *worse* where the whole 95 % interval of
-the difference lies on its bad side, by more than the tolerance; nothing is corrected for the number of comparisons.
+the difference lies on its bad side, by more than the tolerance; nothing is corrected for the number of comparisons. A row
+with an alarm (it copies, or has collapsed) that it did not have is worse as well, whichever measures are looked at.
 
 Numbers of another classifier, of other clips, of another version of the measure, or over other counts are not compared: each
 is an obstacle, which is named. Standard library only.
@@ -19,10 +20,11 @@ from typing import Any
 
 from evaluation.results import IncomparableError, Result
 from evaluation.seeds import Z
-from evaluation.standings import main_columns
+from evaluation.standings import ALARM, main_columns
 from evaluation.wording import number
 
 WORSE, BETTER, EQUAL, UNCLEAR, NO_INTERVAL = "worse", "better", "equal", "not told apart", "no interval"
+WITHIN = "within tolerance"
 ALL = "all"
 JUDGE = {
     "corpus": "corpus",
@@ -55,11 +57,15 @@ class Change:
 
 @dataclass(frozen=True)
 class Comparison:
-    """changes: what could be compared; obstacles: what could not, and why; remarks: what else a reader should know."""
+    """changes: what could be compared; obstacles: what could not, and why; remarks: what else a reader should know;
+    alarms: a sentence for each that a row has in b and had not in a; tolerances: what was allowed, as it was given.
+    """
 
     changes: list[Change]
     obstacles: list[str]
     remarks: list[str] = field(default_factory=list)
+    alarms: list[str] = field(default_factory=list)
+    tolerances: list[str] = field(default_factory=list)
 
     @property
     def worse(self) -> list[Change]:
@@ -68,7 +74,7 @@ class Comparison:
     @property
     def status(self) -> int:
         """0: nothing got worse; 1: something did; 2: something could not be compared, and nothing else got worse."""
-        return 1 if self.worse else 2 if self.obstacles or not self.changes else 0
+        return 1 if self.worse or self.alarms else 2 if self.obstacles or not self.changes else 0
 
 
 @dataclass(frozen=True)
@@ -91,6 +97,10 @@ class Tolerance:
         if not 0 <= value < math.inf:
             raise IncomparableError(f"--tolerance {text}: it is [METRIC=]AMOUNT, such as 0.5, FID=0.5 or IS=2%")
         return cls(metric, value / 100 if relative else value, relative)
+
+    def __str__(self) -> str:
+        amount = f"{self.amount * 100:g}%" if self.relative else f"{self.amount:g}"
+        return f"{self.metric}={amount}" if self.metric else amount
 
     def at(self, value: float) -> float:
         return self.amount * abs(value) if self.relative else self.amount
@@ -122,11 +132,12 @@ def compare(
         raise IncomparableError(f"{a.path} and {b.path} hold no number at all")
     chosen = _chosen(measures, described)
     by_key = {_find(t.metric, described)["key"] if t.metric else "": t for t in tolerances}
-    changes, obstacles = [], []
+    changes, obstacles, alarms = [], [], []
     for name in _rows(rows, a, b):
         if name not in b.rows or name not in a.rows:
             obstacles.append(f"{name} is in {(a if name in a.rows else b).path} only")
             continue
+        alarms += [f"{ALARM} {name} has an alarm that it had not: {text}" for text in _new_alarms(name, a, b)]
         for metric in chosen:
             key = metric["key"]
             mine, theirs = (result.rows[name].get(key, {}) for result in (a, b))
@@ -137,7 +148,7 @@ def compare(
             changes.append(_change(name, metric, mine, theirs, tolerance))
     new = [name for name in b.rows if name not in a.rows]
     remarks = [f"Only in {b.path}, and not looked at: {', '.join(new)}."] if new and not list(rows) else []
-    return Comparison(changes, obstacles, remarks)
+    return Comparison(changes, obstacles, remarks, alarms, [str(tolerance) for tolerance in tolerances])
 
 
 def show(comparison: Comparison, a: str, b: str) -> str:
@@ -147,10 +158,8 @@ def show(comparison: Comparison, a: str, b: str) -> str:
         digits = change.digits
         difference = change.b - change.a
         signed = "+" * (difference > 0) + number(difference, digits)
-        interval = ""
-        if change.half is not None:
-            low, high = (number(difference + sign * change.half, digits) for sign in (-1, 1))
-            interval = f"[{low}, {high}]"
+        ends = [] if change.half is None else [number(difference + s * change.half, digits) for s in (-1, 1)]
+        interval = f"[{', '.join(ends)}]" if ends else ""
         values = (number(change.a, digits), number(change.b, digits), signed, interval, change.verdict)
         lines.append((change.row, change.name, *values))
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -159,20 +168,34 @@ def show(comparison: Comparison, a: str, b: str) -> str:
         padded = enumerate(zip(line, widths, strict=True))
         cells = [text.ljust(width) if i in (0, 1, 6) else text.rjust(width) for i, (text, width) in padded]
         texts.append("  ".join(cells).rstrip())
-    return "\n".join([*texts, "", *comparison.remarks, _verdict(comparison)]).strip()
+    return "\n".join([*texts, "", *comparison.remarks, *comparison.alarms, _verdict(comparison)]).strip()
 
 
 def _verdict(comparison: Comparison) -> str:
     compared, worse = len(comparison.changes), comparison.worse
+    within = [change for change in comparison.changes if change.verdict == WITHIN]
+    allowed = f" by more than the tolerance ({', '.join(comparison.tolerances)})" if comparison.tolerances else ""
+    told = f" Worse within the tolerance: {_names(within)}." * bool(within)
+    if alarms := len(comparison.alarms):
+        told += f" {alarms} new alarm{'s' * (alarms > 1)}: that is worse."
     if worse:
-        names = ", ".join(f"{change.name} of {change.row}" for change in worse[:5]) + (
-            ", ..." if len(worse) > 5 else ""
-        )
-        return f"{len(worse)} of {compared} numbers got worse, beyond the interval of the difference: {names}."
+        beyond = f"beyond the interval of the difference{allowed}"
+        return f"{len(worse)} of {compared} numbers got worse, {beyond}: {_names(worse)}.{told}"
     if not compared:
-        return "Nothing could be compared."
+        return f"Nothing could be compared.{told}"
     chance = f" By chance alone, about {compared / 40:.0f} would." if compared >= 40 else ""
-    return f"None of {compared} numbers got worse beyond the interval of its difference.{chance}"
+    return f"None of {compared} numbers got worse beyond the interval of its difference{allowed}.{chance}{told}"
+
+
+def _names(changes: Sequence[Change]) -> str:
+    return ", ".join([f"{change.name} of {change.row}" for change in changes[:5]] + ["..."] * (len(changes) > 5))
+
+
+def _new_alarms(name: str, a: Result, b: Result) -> list[str]:
+    """Of each kind of alarm (what stands before the colon) that the row has in b only, the first sentence."""
+    before = {text.partition(":")[0] for text in a.alarms.get(name, ())}
+    after = {text.partition(":")[0]: text for text in reversed(b.alarms.get(name, ()))}
+    return [after[kind] for kind in sorted(after.keys() - before)]
 
 
 NOWHERE = "in neither"
@@ -212,8 +235,8 @@ def _change(
         verdict = WORSE if loss > 0 else BETTER
     elif math.isnan(loss) or (half is None and tolerance is None):
         verdict = NO_INTERVAL
-    elif loss - (half or 0.0) > allowed:
-        verdict = WORSE
+    elif loss - (half or 0.0) > 0:
+        verdict = WORSE if loss - (half or 0.0) > allowed else WITHIN
     else:
         verdict = BETTER if loss + (half or 0.0) < 0 else UNCLEAR
     return Change(row, metric["key"], metric["name"], int(metric.get("digits", 3)), *values, half, verdict)

@@ -214,7 +214,11 @@ def _array(path: Path) -> np.ndarray:
     try:
         array = np.load(path, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
+        if "pickle" in str(error) or "Python objects" in str(error):  # what numpy takes all else for
+            raise ValueError(f"{path} is no .npy array") from None
         raise ValueError(f"{path} cannot be read as a .npy array: {error}") from None
+    if not isinstance(array, np.ndarray):  # an .npz by that name
+        raise ValueError(f"{path} is no .npy array")
     if array.ndim != 2 or not np.issubdtype(array.dtype, np.floating) or 0 in array.shape:
         raise ValueError(f"{path} holds {array.dtype} of shape {array.shape}; it should be floats, (clips, columns)")
     return array

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,17 @@ class IncomparableError(ValueError):
 
 @dataclass(frozen=True)
 class Result:
-    """What a file holds. rows: name -> measure -> number, each with the fields of a Score's JSON, and `conditional`."""
+    """What a file holds. rows: name -> measure -> number, each with the fields of a Score's JSON, and `conditional`.
+
+    alarms: name -> the sentences of its alarms; none of traps, which are made to raise them.
+    """
 
     path: str
     judge: Mapping[str, str]
     rows: Mapping[str, Mapping[str, Mapping[str, Any]]]
     metrics: Sequence[Mapping[str, Any]]
     single: bool
+    alarms: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def read(path: Path) -> Result:
@@ -48,12 +52,15 @@ def read(path: Path) -> Result:
     try:
         if isinstance(page.get("rows"), list):
             rows = {row["name"]: _scores(row["scores"], row.get("conditional")) for row in page["rows"]}
-            return Result(str(file), page.get("judge") or {}, rows, page["metrics"], single=False)
+            told = {row["name"]: _alarms(row) for row in page["rows"]}
+            return Result(str(file), page.get("judge") or {}, rows, page["metrics"], False, told)
         if isinstance(page.get("rows"), dict):  # the controls
             rows = {name: _scores(row["scores"]) for name, row in page["rows"].items()}
-            return Result(str(file), page.get("judge") or {}, rows, (), single=False)
+            told = {name: _alarms(row) for name, row in page["rows"].items()}
+            return Result(str(file), page.get("judge") or {}, rows, (), False, told)
         if isinstance(page.get("scores"), dict):
-            return Result(str(file), page.get("judge") or {}, {ONE: _scores(page["scores"])}, (), single=True)
+            rows, told = {ONE: _scores(page["scores"])}, {ONE: _alarms(page)}
+            return Result(str(file), page.get("judge") or {}, rows, (), True, told)
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise IncomparableError(f"{file} is damaged: {type(error).__name__} {error}") from None
     raise IncomparableError(
@@ -75,4 +82,13 @@ def _scores(scores: Mapping[str, Mapping[str, Any]], conditional: str | None = "
         for name in ("value", "standard_error", "target"):
             read[name] = None if read.get(name) is None else float(read[name])  # "inf" and "nan" are texts in JSON
         found[key] = read
+    return found
+
+
+def _alarms(row: Mapping[str, Any]) -> list[str]:
+    """Of all measures of a row; a leaderboard has them in the score (`alarms`), an evaluation in its details (`alarm`)."""
+    found = []
+    for score in row["scores"].values() if row.get("role") != "trap" else ():
+        told = score.get("alarms") or (score.get("details") or {}).get("alarm") or ()
+        found += [told] if isinstance(told, str) else [str(text) for text in told]
     return found

@@ -14,6 +14,8 @@ import numpy as np
 # Rows of float32 log-softmax outputs sum to one within 1e-6; logits or plain probabilities are off by far more.
 NORMALIZATION_TOLERANCE = 1e-4
 
+LARGEST = 1e38  # of a feature: about what float32 holds; their cubes, which KID sums, are float64 still
+
 PER_SAMPLE = ("features", "log_probabilities", "labels", "log_likelihood", "timesteps", "waveforms")
 
 
@@ -154,6 +156,10 @@ def _check_finite(name: str, array: np.ndarray) -> None:
         raise ValueError(
             f"{name}: {len(bad)} of {len(array)} rows hold NaN or infinity, the first is row {bad[0]}; "
             "find out what made them (a broken clip, an overflow in half precision) before measuring"
+        )
+    if name == "features" and (large := np.flatnonzero((np.abs(array) > LARGEST).any(axis=1))).size:
+        raise ValueError(
+            f"features: {len(large)} of {len(array)} rows hold values beyond {LARGEST:g}, the first is row {large[0]}"
         )
 
 

@@ -16,7 +16,6 @@ no rank in any measure, and nobody is ranked against it: its good values are not
 others, with the alarm beside it.
 """
 
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -185,21 +184,21 @@ def _error(a: Standing, b: Standing, key: str) -> float | None:
 def groups(lines: Iterable[Standing], key: str) -> list[tuple[str, list[Standing]]]:
     """The models in groups that are ranked apart, each with what it has in common ("512 samples"; "" for the only one).
 
-    Those with an alarm are the last group.
+    Those with an alarm come after all that are ranked, and those without a value of this measure last.
     """
     lines = list(lines)
     alarmed = [line for line in lines if line.kind in RANKED and line.alarms]
-    return _comparable(lines, key) + ([(ALARMED, alarmed)] if alarmed else [])
+    rest = [line for line in lines if line.ranked and not _known(line.cells[key])]
+    last = [(label, members) for label, members in ((ALARMED, alarmed), (NOT_MEASURED, rest)) if members]
+    return _comparable([line for line in lines if line.ranked and line not in rest], key) + last
 
 
 def _comparable(lines: Iterable[Standing], key: str) -> list[tuple[str, list[Standing]]]:
-    found: dict[tuple[Any, ...] | None, list[Standing]] = {}
+    found: dict[tuple[Any, ...], list[Standing]] = {}
     for line in lines:
-        if line.ranked:
-            found.setdefault(line.cells[key].comparable if _known(line.cells[key]) else None, []).append(line)
-    rest = found.pop(None, [])
+        found.setdefault(line.cells[key].comparable, []).append(line)
     if len(found) < 2 and not any(members[0].mark for members in found.values()):
-        return [("", together)] if (together := [*itertools.chain(*found.values(), rest)]) else []
+        return [("", members) for members in found.values()]
     cells = [members[0].cells[key] for members in found.values()]
     versions = len({cell.version for cell in cells}) > 1
     named = []
@@ -207,7 +206,7 @@ def _comparable(lines: Iterable[Standing], key: str) -> list[tuple[str, list[Sta
         count = f"{cell.counts[1]:,} samples" if cell.counts[1] else "unknown counts"
         label = ", ".join(filter(None, (count, f"version {cell.version}" * versions, cell.space)))
         named.append((f"{label} ({members[0].mark})" if members[0].mark else label, members))
-    return named + ([(NOT_MEASURED, rest)] if rest else [])
+    return named
 
 
 def _cell(row: Mapping[str, Any], metric: Mapping[str, Any]) -> Cell:
@@ -288,13 +287,14 @@ def _with_rank(line: Standing, key: str, rank: tuple[int, int], tied: tuple[str,
 def _sorted(lines: Iterable[Standing], key: str) -> list[Standing]:
     section = {"measured": 0, "imported": 0, "published": 1, "control": 2}
 
-    def order(line: Standing) -> tuple[int, bool, bool, bool, int, str, float, str]:
+    def order(line: Standing) -> tuple[int, bool, bool, bool, bool, int, str, float, str]:
         cell = line.cells[key]
         known = _known(cell)
         value = cell.loss if known else 0.0
         last = bool(line.alarms) if line.kind in RANKED else line.row.get("role") == "trap"
         grouped = known and line.ranked
         group = (bool(line.mark), -(cell.counts[1] or 0), repr(cell.comparable)) if grouped else (False, 0, "")
-        return section[line.kind], last, not known, *group, value, line.name
+        unmeasured = line.ranked and not known  # after those with an alarm
+        return section[line.kind], unmeasured, last, not known, *group, value, line.name
 
     return sorted(lines, key=order)

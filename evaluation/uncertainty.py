@@ -9,9 +9,9 @@ one fixed set of files, the same for every model. What training again would chan
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import ndtri, stdtrit
@@ -102,13 +102,20 @@ def difference(a: Score, b: Score) -> Difference:
     if spaces[0] != spaces[1]:
         raise ValueError(f"likelihoods over different spaces cannot be compared: {spaces[0]!r} and {spaces[1]!r}")
     if a.n_generated or b.n_generated:
-        se, method = math.hypot(a.standard_error, b.standard_error), "independent samples, same reference"
+        se = math.hypot(*(own_error(score.standard_error, score.details) for score in (a, b)))
+        method = "independent samples, same reference"
     else:
         if a.per_sample is None or b.per_sample is None or len(a.per_sample) != len(b.per_sample):
             raise ValueError(f"a paired difference of {a.key} needs both scores' per_sample over the same clips")
         se, method = standard_error(a.per_sample - b.per_sample), "paired by clip"
     value = a.value - b.value
     return Difference(a.key, value, value - Z * se, value + Z * se, se, method)
+
+
+def own_error(error: float, details: Mapping[str, Any]) -> float:
+    """The standard error without the part that two models share, as the score tells it: that of the real clips of both."""
+    shared = details.get("shared_standard_error", 0.0)
+    return math.sqrt(max(0.0, error**2 - shared**2))
 
 
 @dataclass(frozen=True)

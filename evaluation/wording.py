@@ -54,6 +54,17 @@ def alarms(lines: Sequence[Standing]) -> list[str]:
     return [f"{line.marked}: {'; '.join(line.alarms)}" for line in lines if line.kind in RANKED and line.alarms]
 
 
+def unmeasured(lines: Sequence[Standing], metric: Mapping[str, Any]) -> list[str]:
+    """Why a model has no value of the measure that sorts, a sentence for each."""
+    told = []
+    for line in lines:
+        cell = line.cells[metric["key"]]
+        if line.kind in RANKED and (cell.value is None or not math.isfinite(cell.value)):
+            without = "no " + metric["name"] if cell.value is None else f"{metric['name']} is {number(cell.value, 0)}"
+            told.append(f"{line.marked}: {without}" + (f": {cell.reason}" if cell.reason else ""))
+    return told
+
+
 def traps(lines: Sequence[Standing]) -> str:
     """Which of the traps some measure has noticed, and which none has; "" where there are none."""
     noticed = {line.title: bool(line.alarms) for line in lines if line.row.get("role") == "trap"}

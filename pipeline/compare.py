@@ -9,6 +9,7 @@ from pipeline import streams
 EPILOG = """\
 A and B are two leaderboard.json, or the metrics.json of two evaluations, or folders with one of these. A number got worse
 where the 95 % interval of the difference B - A lies wholly on its bad side, by more than the tolerance.
+A row with an alarm (it copies real clips, or has collapsed) that it had not in A is worse as well, whatever --metric says.
 
 Exit status: 0 nothing got worse; 1 something did; 2 something could not be compared (another classifier, corpus, version
 of a measure or count; a row or number that is gone), or wrong usage.

@@ -11,6 +11,7 @@ import luigi
 from tasks import descriptions, folders, machine
 from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Difference, Progress
+from tasks.chains import broken
 from tasks.checkpoints import CheckpointParameter, kept_step
 from tasks.classifier import ClassifierTask, FeaturesTask, PrepareReference
 from tasks.continuing import PREFIX_DEFAULTS, PrefixParameters
@@ -23,7 +24,7 @@ from tasks.external import ExportProbabilities, SaveProbabilities
 from tasks.generator import ImportSamples, MeasureLikelihood
 from tasks.judged import JudgedTask, default_count
 from tasks.parameters import model_name
-from tasks.rows import broken, curves, heard_by_others, scored_elsewhere, tunings
+from tasks.rows import curves, heard_by_others, scored_elsewhere, tunings
 from tasks.sample_sets import DESCRIPTION as SETS
 from tasks.sample_sets import SampleSetsParameter, is_array
 from tasks.settings import CLASSIFIER_FEATURES, FEATURES, Settings

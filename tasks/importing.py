@@ -167,7 +167,11 @@ def _rows(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
+        if "pickle" in str(error) or "Python objects" in str(error):  # what numpy takes all else for
+            raise ValueError(f"{path} is no .npy array") from None
         raise ValueError(f"{path} cannot be read as a .npy array: {error}") from error
+    if not isinstance(array, np.ndarray):  # an .npz by that name
+        raise ValueError(f"{path} is no .npy array")
     if array.ndim == 3 and 1 in array.shape[1:]:
         array = array.reshape(len(array), -1)
     if array.ndim != 2 or 0 in array.shape:

@@ -177,7 +177,8 @@ def _scores(reference: Path, generated: Any, out: Path, competes: bool = False) 
         prepared = dict(arrays)
     scores = evaluation.compute(prepared, generated)
     if competes:
-        by_reference: dict[str, Any] = reference_influences(prepared, generated)
+        found = reference_influences(prepared, generated)
+        by_reference: dict[str, Any] = {key: array for key, array in found.items() if key in scores}
         np.savez(out / BY_REFERENCE, **{key.replace("/", "."): array for key, array in by_reference.items()})
     influences: dict[str, Any] = {
         key.replace("/", "."): score.per_sample for key, score in scores.items() if score.per_sample is not None

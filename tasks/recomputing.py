@@ -16,8 +16,12 @@ SampleFiles = tuple[Path, Path | None]
 def recompute(given: str, samples: Mapping[str, SampleFiles], thresholded: Sequence[str], json: Path | None) -> None:
     """Print a table, each set of clips as soon as it is ready; and write every number to `json`.
 
-    Raises EarshotError or ValueError for files that are missing, or are no such arrays.
+    Raises EarshotError or ValueError for files that are missing, or are no such arrays; and, before anything is computed,
+    where `json` has no folder to be in.
     """
+    if json is not None and (json.is_dir() or not json.parent.is_dir()):
+        told = "is a folder" if json.is_dir() else f"there is no folder {json.parent}"
+        raise EarshotError(f"--json {json}: {told}")
     from evaluation import release_cache
 
     rows: list[release_cache.Row] = []

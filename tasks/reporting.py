@@ -8,10 +8,11 @@ from typing import Any
 
 from tasks import corpora, descriptions, folders, playing, published
 from tasks.artifact import Progress
+from tasks.chains import chain
 from tasks.choosing import CURVE
 from tasks.classifier import CLASSIFIER
 from tasks.commands import command
-from tasks.rows import EVALUATION, THRESHOLDS, all_ears, chain, influences, rows, training, tunings
+from tasks.rows import EVALUATION, THRESHOLDS, all_ears, influences, rows, training, tunings
 
 
 def compare(

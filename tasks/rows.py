@@ -1,25 +1,17 @@
-"""From finished evaluation folders to leaderboard rows, and from a row back along the folders it was made from."""
+"""From finished evaluation folders to leaderboard rows."""
 
 import glob
-import importlib
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import luigi
-
-from tasks import drawing, folders, machine
+from tasks import folders, machine
+from tasks.chains import broken
 from tasks.continuing import PREFIX_IN_NAME, condition
 
 EXTERNAL = "4-versa"  # beside an evaluation: what ImportScores makes
 EVALUATION, THRESHOLDS = "4-evaluation-", "5-thresholds"
 CONTROLS = ("EvaluateControls", "EvaluateSplits")
-OPTIONAL = (
-    "tasks.external",
-    "tasks.selection",
-    "tasks.thresholds",
-)  # of tasks that are shown where somebody has run them
 BY_SAMPLE, BY_REFERENCE = "per_sample.npz", "per_reference.npz"  # influences, beside an evaluation's metrics
 if TYPE_CHECKING:
     from evaluation.pairing import Influences
@@ -56,8 +48,29 @@ def rows(corpus: Path, evaluations: Sequence[Path]) -> list[dict[str, Any]]:
                     k: score | {"details": score["details"] | where} for k, score in scores
                 }
                 run["external"] = {EXTERNAL: where}
+    found = _of_shown_counts(found)
     _tell_apart(found)
     return found
+
+
+def _of_shown_counts(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Without the controls at a number of clips that no model's or import's row has, and with the traps at one only.
+
+    A control has fewer clips than were asked for where the test split has no more; it stands for the draw that asked for it.
+    Where there are only controls, all of them are shown.
+    """
+    counts = {row["count"] for row in found if row["kind"] != "control"}
+
+    def asked(row: Mapping[str, Any]) -> int:
+        """As many clips as the row is beside; 0 where its number is no draw's, as of the splits."""
+        number = str(row["draw"]).removeprefix("draw-")
+        return int(number) if row["kind"] == "control" and number.isdigit() else 0
+
+    if not counts:
+        return found
+    kept = [row for row in found if not asked(row) or {asked(row), row["count"]} & counts]
+    most = max((asked(row) for row in kept if row.get("role") == "trap"), default=0)
+    return [row for row in kept if row.get("role") != "trap" or asked(row) == most]
 
 
 def ears_of(evaluation: Path) -> str:
@@ -186,21 +199,6 @@ def _tell_apart(found: list[dict[str, Any]]) -> None:
             row["name"], row["title"] = f"{row['name']}/{size}", f"{row['title']} ({size})"
 
 
-def broken(artifact: Path, known: dict[Path, str] | None = None) -> str:
-    """Why a finished artifact is no longer the last link of a whole chain: the first break, or "" where there is none.
-
-    A chain is whole where every link is there, has the digest that the next one was made from, and was made by the
-    version of its task that today's code has. known: answers so far, for many artifacts with links in common.
-    """
-    known = {} if known is None else known
-    if artifact not in known:
-        try:
-            known[artifact] = _break(artifact, known)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            known[artifact] = f"{_place(artifact)} cannot be read ({type(error).__name__}); see pipeline.verify"
-    return known[artifact]
-
-
 def tunings(evaluation: Path) -> list[Path]:
     """The finished folders of TuneThresholds of an evaluation's samples, by the same ears, whose chain is whole."""
     found = sorted(evaluation.parent.glob(f"{THRESHOLDS}*-{glob.escape(evaluation.name.removeprefix(EVALUATION))}"))
@@ -213,70 +211,3 @@ def curves(corpus: Path, classifier: str) -> list[Path]:
     found = sorted(corpus.glob(f"*/*/selection-*/5-curve-{classifier}"))
     known: dict[Path, str] = {}
     return [folder for folder in found if (folder / folders.MANIFEST).exists() and not broken(folder, known)]
-
-
-def _break(artifact: Path, known: dict[Path, str]) -> str:
-    config = folders.read_json(artifact / folders.CONFIG)
-    for entry in config["inputs"].values():
-        link = machine.workdir() / entry["artifact"]
-        if not (link / folders.MANIFEST).exists():
-            return f"{entry['artifact']} is missing"
-        if reason := broken(link, known):
-            return reason
-        if folders.digest_of(link) != entry["digest"]:
-            return f"{entry['artifact']} was made again, with another result, after {_place(artifact)}"
-    for module in OPTIONAL:
-        importlib.import_module(module)
-    try:
-        version = luigi.task_register.Register.get_task_cls(config["task"]).VERSION
-    except luigi.task_register.TaskClassException:
-        return f"{_place(artifact)} was made by {config['task']}, a task that is no more"
-    if config["version"] != version:
-        return f"{_place(artifact)} was made by version {config['version']} of {config['task']}; today's is {version}"
-    return ""
-
-
-def _place(artifact: Path) -> str:
-    return artifact.relative_to(machine.workdir()).as_posix()
-
-
-def chain(corpus: Path, evaluations: Sequence[Path]) -> list[dict[str, Any]]:
-    """The artifacts that these were made from, first to last, themselves included: where a row's numbers come from.
-
-    Raises ValueError where the chain is broken.
-    """
-    known: dict[Path, str] = {}
-    if reason := next(filter(None, (broken(folder, known) for folder in evaluations)), ""):
-        raise ValueError(f"{reason}. Run the same command again: rows with a broken chain are left out.")
-    ordered: dict[Path, None] = {}
-
-    def visit(artifact: Path) -> None:
-        for entry in folders.read_json(artifact / folders.CONFIG)["inputs"].values():
-            visit(machine.workdir() / entry["artifact"])
-        ordered.setdefault(artifact)
-
-    for folder in evaluations:
-        visit(folder)
-    links = []
-    for artifact in ordered:
-        config = folders.read_json(artifact / folders.CONFIG)
-        record = folders.read_json(artifact / folders.PROVENANCE)
-        links.append(
-            {
-                "stage": config["task"],
-                "path": Path(os.path.relpath(artifact, corpus)).as_posix(),
-                "digest": folders.digest_of(artifact),
-                "version": config["version"],
-                "seconds": record["seconds"] + _drawing_seconds(artifact),
-                "settings": config["settings"],
-                "commit": record["git"]["commit"],
-                "modified": bool(record["git"]["modified"]),
-            }
-        )
-    return links
-
-
-def _drawing_seconds(artifact: Path) -> float:
-    """What the shards of a draw took, beside merging them; draws made before this was recorded give 0."""
-    record = artifact / drawing.RECORD
-    return folders.read_json(record)["seconds_in_all"] if record.exists() else 0.0

@@ -13,7 +13,7 @@ import evaluation
 from evaluation.leaderboard import format_table, write_leaderboard
 from evaluation.report import ReportData
 from evaluation.report.page import render
-from evaluation.standings import ALARMED, groups, standings
+from evaluation.standings import ALARMED, NOT_MEASURED, groups, standings
 from evaluation.wording import alarms, sections, traps, verdict
 from tests.report_sample import metrics, row, rows, run, score
 
@@ -62,6 +62,24 @@ def test_the_first_sentence_names_them_and_no_winner_among_them() -> None:
     assert alarms(lines) == [f"⚠ parrot: {COPIES}"]
     alone = standings([alarmed("parrot", COPIES)], metrics())
     assert verdict(alone, FID) == "No generator is ranked. ⚠ Last, and not ranked: parrot."
+
+
+def test_what_has_no_value_comes_after_them_and_says_why(tmp_path: Path) -> None:
+    mute = row("mute", [run([1, 2, 3, 4])], reasons={"v1/fid": "1 clip on the generated side, at least 2 are needed"})
+    del mute["runs"][0]["scores"]["v1/fid"]
+    table = board(mute, alarmed("parrot", COPIES))
+    lines = standings(table, metrics())
+    assert [line.name for line in lines if line.kind != "control"][-2:] == ["parrot", "mute"]
+    assert [label for label, _ in groups(lines, "v1/fid")][-2:] == [ALARMED, NOT_MEASURED]
+    pair = standings([mute, alarmed("parrot", COPIES), rows()[0]], metrics())
+    assert [line.name for line in pair] == ["wavenet", "parrot", "mute"]
+    assert [label for label, _ in groups(pair, "v1/fid")] == ["", ALARMED, NOT_MEASURED]
+    told = "mute: no FID: 1 clip on the generated side, at least 2 are needed"
+    assert told in format_table(table, metrics()).splitlines()
+    write_leaderboard(table, metrics(), tmp_path)
+    markdown = (tmp_path / "leaderboard.md").read_text()
+    assert told in markdown.split("## ")[0]
+    assert markdown.index(f"## Models, {ALARMED}") < markdown.index(f"## Models, {NOT_MEASURED}")
 
 
 def test_one_seed_that_collapsed_is_enough() -> None:

@@ -82,20 +82,55 @@ def test_the_direction_is_the_measures(tmp_path: Path) -> None:
     [
         ((), "worse"),
         (("1",), "worse"),
-        (("3",), "not told apart"),
+        (("3",), "within tolerance"),
         (("20%",), "worse"),
-        (("FID=3",), "not told apart"),
-        (("v1/fid=40%",), "not told apart"),
+        (("FID=3",), "within tolerance"),
+        (("v1/fid=40%",), "within tolerance"),
+        (("FID=0.5", "2"), "worse"),
     ],
 )
 def test_a_tolerance_lets_it_be_worse_by_so_much(tmp_path: Path, tolerances: tuple[str, ...], verdict: str) -> None:
     assert verdicts(compared(tmp_path, fid(10.0), fid(14.0), *tolerances)) == [verdict]
 
 
+def test_the_last_line_names_the_tolerance(tmp_path: Path) -> None:
+    within = show(compared(tmp_path, fid(10.0), fid(14.0), "FID=3", "20%"), "a", "b")
+    assert within.endswith(
+        "None of 1 numbers got worse beyond the interval of its difference by more than the tolerance (FID=3, 20%). "
+        "Worse within the tolerance: v1/fid of the evaluation."
+    ), within
+    beyond = show(compared(tmp_path, fid(10.0), fid(14.0), "1"), "a", "b")
+    assert "by more than the tolerance (1): v1/fid of the evaluation." in beyond
+    assert verdicts(compared(tmp_path, fid(10.0), fid(10.5), "1")) == ["not told apart"]
+
+
+def test_a_new_alarm_is_worse_whatever_is_looked_at(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    def marked(name: str, text: str, **more: Any) -> Path:
+        one = run([10, 4, 20, 1])
+        one["scores"]["v1/mis"]["details"] = {"alarm": text} if text else {}
+        return board(tmp_path / name, [row("a", [one], **more), row("b", [run([10, 4, 20, 1])])])
+
+    copies = "copies the training set: 98 % of its clips"
+    a, b, again = marked("a", ""), marked("b", copies), marked("c", "copies the training set: 97 %")
+    assert door.main([str(a), str(b), "--metric", "FID"]) == 1
+    out = capsys.readouterr().out
+    assert f"a has an alarm that it had not: {copies}" in out
+    assert out.endswith("1 new alarm: that is worse.\n")
+    assert door.main([str(a), str(b), "--row", "b"]) == 0
+    assert door.main([str(b), str(a)]) == door.main([str(b), str(again)]) == 0
+    other = marked("d", "has collapsed: 3 different clips")
+    assert door.main([str(b), str(other)]) == 1
+    trap = {"kind": "control", "role": "trap"}
+    assert door.main([str(marked("e", "", **trap)), str(marked("f", copies, **trap))]) == 0
+    alarmed = fid(10.0) | {"details": {"alarm": copies}}
+    [told] = compared(tmp_path / "single", fid(10.0), alarmed).alarms
+    assert told == f"⚠ the evaluation has an alarm that it had not: {copies}"
+
+
 def test_without_an_interval_only_a_tolerance_decides(tmp_path: Path) -> None:
     assert verdicts(compared(tmp_path, fid(10.0, None), fid(14.0, None))) == ["no interval"]
     assert verdicts(compared(tmp_path, fid(10.0, None), fid(14.0, None), "1")) == ["worse"]
-    assert verdicts(compared(tmp_path, fid(10.0, None), fid(14.0, None), "FID=5")) == ["not told apart"]
+    assert verdicts(compared(tmp_path, fid(10.0, None), fid(14.0, None), "FID=5")) == ["within tolerance"]
     assert verdicts(compared(tmp_path, fid(10.0, None), fid(10.0, None))) == ["equal"]
 
 

@@ -97,6 +97,8 @@ def test_a_subset_of_the_reference_tells_the_same_error() -> None:
     assert scaled == pytest.approx(standard_error(by_reference(x, y)), rel=0.05)
     assert spread(3).tolist() == [0, 1, 2]
     assert reference_influences(prepared, SampleSet(features=y)) == {}
+    few = [len(reference_influences(prepared | {"comparison.features": x}, SampleSet(features=y[:n]))) for n in (1, 2)]
+    assert few == [0, 1], "one clip has no covariance, and no FID"
 
 
 def pair(a: float, b: float, error: float, key: str = "v1/nll", **more: Any) -> list[dict[str, Any]]:
@@ -121,6 +123,15 @@ def test_the_likelihood_of_the_same_clips_is_paired() -> None:
     assert [line.cells["v1/nll"].rank for line in lines] == [(1, 1), (2, 2)]
     [difference] = differences(lines, [NLL])
     assert (difference["method"], difference["clear"], difference["better"]) == (BY_CLIP, True, "a")
+
+
+def test_the_held_out_clips_that_both_were_held_against_take_no_win_away() -> None:
+    """Errors of 5, of which 4 are the held-out clips', leave 3 to each."""
+    rows = pair(10.0, 16.0, 5.0, key="v1/ct")
+    for entry in rows:
+        entry["runs"][0]["scores"]["v1/ct"]["details"] = {"target": 0.0, "shared_standard_error": 4.0}
+    found = with_pairs(rows, lambda run: Influences({}, {}))[0]["paired"]["v1/ct"]
+    assert found["b"]["standard_error"] == pytest.approx(3 * 2**0.5)
 
 
 def test_the_noise_of_the_reference_takes_a_win_back() -> None:

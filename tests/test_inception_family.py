@@ -76,7 +76,7 @@ def test_two_clips_are_enough_but_for_ten_splits() -> None:
     assert set(scores) >= {"v1/is", "v1/mis", "v1/am"}
     assert "2 clips on the generated side, at least 20" in scores.not_applicable["v1/is/10-splits"]
     assert inception_splits.compute({}, spoken(rng, 20))[0].details["splits"] == 10
-    with pytest.raises(ValueError, match=r"v1/is .*1 clips on the generated side, at least 2"):
+    with pytest.raises(ValueError, match=r"v1/is .*1 clip on the generated side, at least 2"):
         measure(real, two.take([0]), ["v1/is"])
 
 

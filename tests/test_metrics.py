@@ -173,9 +173,9 @@ def test_fid_says_what_is_wrong_with_its_input() -> None:
     real = rng.normal(size=(50, 4))
     with pytest.raises(ValueError, match=r"reference has 4 features and the generated set 3"):
         fid(real, real[:, :3])
-    with pytest.raises(ValueError, match=r"v1/fid.*1 clips on the generated side, at least 2"):
+    with pytest.raises(ValueError, match=r"v1/fid.*1 clip on the generated side, at least 2"):
         fid(real, real[:1])
-    with pytest.raises(ValueError, match=r"v1/fid.*1 clips on the reference side"):
+    with pytest.raises(ValueError, match=r"v1/fid.*1 clip on the reference side"):
         fid(real[:1], real)
     real[7, 2] = np.nan
     with pytest.raises(ValueError, match=r"1 of 50 rows hold NaN.*row 7"):

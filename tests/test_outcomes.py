@@ -62,7 +62,23 @@ def test_too_few_clips(real: SampleSet, good: SampleSet, least: int, keys: tuple
     enough, few = (evaluation.measure(real, good.take(slice(count))) for count in (least, least - 1))
     for key in keys:
         assert key in enough
-        assert few.not_applicable[key] == f"{least - 1} clips on the generated side, at least {least} are needed"
+        clips = "clips" if least > 2 else "clip"
+        assert few.not_applicable[key] == f"{least - 1} {clips} on the generated side, at least {least} are needed"
+
+
+@pytest.mark.parametrize("count", [2, 3, 5])
+def test_a_small_reference_beside_enough_held_out_clips(real: SampleSet, good: SampleSet, count: int) -> None:
+    scores = evaluation.measure(real.take(slice(count)), good)
+    assert "v1/fid" in scores
+    needed = f"{count} clips on the reference side, at least 6 are needed"
+    assert scores.not_applicable["v1/authpct"] == scores.not_applicable["v1/kid"] == needed
+
+
+def test_features_too_large_for_their_squares(real: SampleSet, good: SampleSet) -> None:
+    large = good.array("features").astype(np.float64)
+    large[5] *= 1e110
+    with pytest.raises(ValueError, match=r"1 of 120 rows hold values beyond 1e\+38, the first is row 5"):
+        evaluation.measure(real, replace(good, features=large))
 
 
 def test_no_more_clips_than_dimensions(real: SampleSet, good: SampleSet) -> None:
@@ -92,6 +108,37 @@ def test_reference_features_that_are_all_alike(real: SampleSet, good: SampleSet)
     assert "the bandwidth is 0" in scores.not_applicable["v1/kad"]
     assert "their distance is 0" in scores.not_applicable["v1/nearest"]
     assert warned(scores, "degenerate") == {"v1/ndb", "v1/ndb/js"}
+
+
+@pytest.mark.parametrize("count", [32, 120])
+def test_copies_of_the_reference_however_few(real: SampleSet, count: int) -> None:
+    scores = evaluation.measure(real, replace(real.take(slice(count)), held_out=None))
+    assert scores["v1/authpct"].details["alarm"].startswith(f"copies the training set: {count} of {count} clips")
+
+
+def test_one_class_only(real: SampleSet, good: SampleSet) -> None:
+    heard = good.array("log_probabilities").argmax(axis=1)
+    assert "alarm" not in evaluation.measure(real, good.take(heard < 2))["v1/am"].details
+    alarm = evaluation.measure(real, good.take(heard == 1))["v1/am"].details["alarm"]
+    assert alarm.startswith("has collapsed: it makes 1.")
+
+
+def test_the_order_of_clips_does_not_matter(real: SampleSet, good: SampleSet) -> None:
+    """Not even where many have the same norm, or the same distances."""
+
+    def rough(samples: SampleSet) -> SampleSet:
+        return replace(samples, features=np.rint(samples.array("features")))
+
+    assert real.held_out is not None
+    rng = np.random.default_rng(5)
+    plain, ours = replace(rough(real), held_out=rough(real.held_out)), rough(good)
+    first = evaluation.measure(plain, ours)
+    shuffled = plain.take(rng.permutation(len(plain)))
+    again = evaluation.measure(shuffled, ours.take(rng.permutation(len(ours))))
+    for key, score in first.items():
+        if not key.startswith("sashimi/") and key != "v1/is/10-splits":  # which shuffle as others do
+            assert again[key].value == pytest.approx(score.value, rel=1e-9, abs=1e-9), key
+            assert again[key].standard_error == pytest.approx(score.standard_error, rel=1e-6), key
 
 
 def test_a_class_that_is_never_made(real: SampleSet, good: SampleSet) -> None:

@@ -114,13 +114,28 @@ def test_probabilities_of_exactly_zero_are_a_reason_and_no_crash(cache: Path) ->
         ),
         ({"test_activations": np.full((40, 5), np.nan, np.float32)}, r"test_activations\.npy: .*NaN"),
         ({"test_activations": np.zeros((40, 4), np.float32)}, "test has 4 columns of features, and the training set 5"),
-        ({"test_probs": np.array([None])}, "cannot be read as a .npy"),
+        ({"test_probs": np.array([None])}, r"test_probs\.npy is no \.npy array$"),
     ],
 )
 def test_arrays_that_make_no_sense_are_named(cache: Path, spoil: dict[str, np.ndarray], told: str) -> None:
     write(cache, **spoil)
     with pytest.raises(ValueError, match=told):
         release_cache.read(cache)
+
+
+def test_text_and_archives_by_the_name_of_an_array_are_none(cache: Path) -> None:
+    for content in (b"hello, this is text", zipped({"a.txt": b"x"})):
+        (cache / "test_probs.npy").write_bytes(content)
+        with pytest.raises(ValueError, match=r"test_probs\.npy is no \.npy array$"):
+            release_cache.read(cache)
+
+
+def test_where_the_numbers_go_is_checked_first(cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert door.main([str(cache), "--json", str(tmp_path / "gone" / "a.json")]) == 2
+    told = capsys.readouterr()
+    assert (told.out, told.err.count(f"there is no folder {tmp_path / 'gone'}")) == ("", 1)
+    assert door.main([str(cache), "--json", str(tmp_path)]) == 2
+    assert "is a folder" in capsys.readouterr().err
 
 
 def test_places_that_are_no_cache_are_named(tmp_path: Path, cache: Path) -> None:

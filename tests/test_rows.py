@@ -12,10 +12,11 @@ from luigi.task_register import Register
 
 from pipeline.options import parse
 from tasks import drawing, folders, machine, provenance
+from tasks.chains import broken, chain
 from tasks.classifier import ClassifierTask
 from tasks.commands import command
 from tasks.evaluation import CacheSampleFeatures, CompareGenerators
-from tasks.rows import _tell_apart, broken, chain, rows
+from tasks.rows import _of_shown_counts, _tell_apart, rows
 from tests import toy_runs, toy_tasks
 
 CORPUS = "spoken-digits"
@@ -86,6 +87,31 @@ def test_rows_of_several_draws_are_told_apart_by_their_size() -> None:
     entries = [row("wavenet/small", "draw-512"), row("held-out", "draw-32"), row("held-out", "draw-40")]
     _tell_apart(entries)
     assert [entry["name"] for entry in entries] == ["wavenet/small", "held-out/32", "held-out/40"]
+
+
+def test_controls_are_shown_at_the_counts_that_some_row_has_and_traps_at_the_largest() -> None:
+    def control(name: str, asked: int, size: int = 0, role: str = "") -> dict[str, Any]:
+        about = {"kind": "control", "draw": f"draw-{asked}", "count": size or asked, "role": role}
+        return {"name": f"{name}-{asked}", **about}
+
+    controls = [
+        control(name, n, role=role) for name, role in (("held-out", ""), ("copies", "trap")) for n in (32, 40, 60)
+    ]
+    large = [control("held-out", 512, size=100), control("copies", 512, size=100, role="trap")]
+    split = {"name": "test-split", "kind": "control", "draw": "splits", "count": 77, "role": "dataset"}
+    table = [*controls, *large, split]
+    models = [
+        {"name": kind, "kind": kind, "draw": None, "count": n} for kind, n in (("measured", 32), ("imported", 60))
+    ]
+
+    def names(rows_of: list[dict[str, Any]]) -> list[str]:
+        return [row["name"] for row in rows_of if row["kind"] == "control"]
+
+    assert names(_of_shown_counts([*models, *table])) == ["held-out-32", "held-out-60", "copies-60", "test-split"]
+    more = {"name": "more", "kind": "measured", "draw": "draw-512", "count": 512}
+    shown = names(_of_shown_counts([*models, more, *table]))
+    assert shown == ["held-out-32", "held-out-60", "held-out-512", "copies-512", "test-split"]
+    assert _of_shown_counts(table) == table  # controls alone
 
 
 def test_seeds_of_one_draw_share_a_name() -> None:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -113,6 +114,14 @@ def test_a_difference_of_likelihoods_is_paired_by_clip() -> None:
         difference(a, likelihood.compute({}, scored_clips(-hardness, timesteps, space="16-bit linear"))[0])
     with pytest.raises(ValueError, match="needs both scores' per_sample"):
         difference(a, Score.from_json(b.to_json()))
+
+
+def test_what_both_models_share_is_no_chance_between_them() -> None:
+    rng = np.random.default_rng(16)
+    generated = classified(rng, 100)
+    score = inception.compute({}, generated)[0]
+    shared = replace(score, details={"shared_standard_error": 0.8 * score.standard_error})
+    assert difference(shared, shared).standard_error == pytest.approx(0.6 * difference(score, score).standard_error)
 
 
 def test_what_is_not_the_same_metric_is_not_compared() -> None:

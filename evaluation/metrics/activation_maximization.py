@@ -6,7 +6,11 @@
 whether each clip is recognizable. Nats. Differs from the paper: both parts are shown, and an interval.
 Balance is too high by up to (C - 1) / 2n; confidence is unbiased. The influence of clip i on balance is
 1 - sum_c p_train,c p_ic / p_gen,c, on confidence H(p_i) minus the mean; the training marginal is held fixed.
+`alarm` in the details: exp H(p_gen), the number of classes that are made, less one, is below a tenth of the corpus' less one.
 """
+
+import math
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +20,7 @@ from evaluation.score import Score, UndefinedError
 from evaluation.uncertainty import normal_interval, standard_error
 
 VERSION = 1
+COLLAPSED = 0.1
 NEEDS = ("log_probabilities",)
 AM = Metric(
     key="v1/am",
@@ -79,7 +84,10 @@ def compute(prepared: dict[str, np.ndarray], generated: SampleSet) -> list[Score
     confidence = float(generated.entropies.mean())
     confidence_influence = generated.entropies - confidence
 
-    parts = {"balance": balance, "confidence": confidence}
+    parts: dict[str, Any] = {"balance": balance, "confidence": confidence}
+    classes, of_corpus = (math.exp(-float(expected_logs(np.exp(log), log))) for log in (log_p, log_q))
+    if classes - 1 < COLLAPSED * (of_corpus - 1):
+        parts["alarm"] = f"has collapsed: it makes {classes:.2f} classes, and the corpus has {of_corpus:.2f}"
     return [
         _score(AM, balance + confidence, balance_influence + confidence_influence, prepared, parts),
         _score(BALANCE, balance, balance_influence, prepared, {}),
@@ -88,7 +96,7 @@ def compute(prepared: dict[str, np.ndarray], generated: SampleSet) -> list[Score
 
 
 def _score(
-    metric: Metric, value: float, influence: np.ndarray, prepared: dict[str, np.ndarray], details: dict[str, float]
+    metric: Metric, value: float, influence: np.ndarray, prepared: dict[str, np.ndarray], details: dict[str, Any]
 ) -> Score:
     return metric.score(
         value,

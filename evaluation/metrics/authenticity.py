@@ -7,8 +7,10 @@ and, as a score of its own, the median of the distances d(y_i, x*), relative to 
 Differs from the paper: no clip is thrown out; and real clips that nothing was trained on do not reach 100, so that their value,
 `target` in the details, is what is right. Below it generated clips hug training clips, above it they are unlike real ones.
 Its interval is that of the generated clips; how well the held-out clips determine the target is `target_interval`.
+`copies` and `alarm` in the details, which say that training clips were copied: `evaluation/copying.py`.
 """
 
+import math
 from typing import Any
 
 import numpy as np
@@ -65,15 +67,21 @@ def compute(prepared: dict[str, Any], generated: SampleSet) -> list[Score | Unde
     ours, theirs = near.distance[:, 0], known["held_out_distance"][:, 0]
     counted: dict[str, Any] = {"n_reference": int(prepared["count"]), "n_generated": len(ours)}
 
-    authentic = is_authentic(ours, near.index[:, 0], radii)
-    expected = is_authentic(theirs, known["held_out_nearest"][:, 0], radii)
+    authentic = is_authentic(near.distance, near.index, radii)
+    expected = is_authentic(known["held_out_distance"], known["held_out_nearest"], radii)
+    copies = comparison.copies
     share = AUTHPCT.score(
         100 * float(authentic.mean()),
         _percent(authentic),
         "Wilson's interval for a proportion",
         **counted,
         per_sample=100 * (authentic - authentic.mean()),
-        details={"target": 100 * float(expected.mean()), "target_interval": [*_percent(expected)[:2]]},
+        details={
+            "target": 100 * float(expected.mean()),
+            "target_interval": [*_percent(expected)[:2]],
+            "copies": copies.to_json(),
+            **({"alarm": copies.alarm} if copies.alarm else {}),
+        },
     )
     middle, target = float(np.median(ours)), float(np.median(theirs))
     if not target:
@@ -81,26 +89,27 @@ def compute(prepared: dict[str, Any], generated: SampleSet) -> list[Score | Unde
             share,
             Undefined(NEAREST.key, "half of the held-out clips are copies of training clips, so their distance is 0"),
         ]
-    error = (
-        np.hypot(median_interval(ours).standard_error, middle / target * median_interval(theirs).standard_error)
-        / target
-    )
+    errors = [median_interval(clips).standard_error / target for clips in (ours, theirs)]
+    errors[1] *= middle / target
     details = {
         "target": 1.0,
+        "shared_standard_error": errors[1],
         "medians": {"generated": middle, "held_out": target, "training": float(np.median(radii))},
         "curves": audit.distance_curves(ours, theirs, radii),
         "pairs": audit.closest(ours, near.index[:, 0], PAIRS),
     }
     method = "order statistics of both medians, delta method, normal"
-    return [
-        share,
-        NEAREST.score(middle / target, normal_interval(middle / target, error), method, **counted, details=details),
-    ]
+    interval = normal_interval(middle / target, math.hypot(*errors))
+    return [share, NEAREST.score(middle / target, interval, method, **counted, details=details)]
 
 
 def is_authentic(distance: np.ndarray, index: np.ndarray, radii: np.ndarray) -> np.ndarray:
-    """(n,) whether a clip is farther from training clip `index` than that clip's nearest neighbour is, strictly."""
-    return distance > radii[index]
+    """(n,) whether a clip is farther from its nearest training clip than that clip's nearest neighbour is, strictly.
+
+    distance, index: (n, k) the nearest training clips, ascending; of several that are equally near, the loneliest counts.
+    """
+    equally = distance == distance[:, :1]
+    return distance[:, 0] > np.where(equally, radii[index], -np.inf).max(axis=1)
 
 
 def _percent(hits: np.ndarray) -> Interval:

@@ -87,10 +87,11 @@ class Metric:
         for need in needs:
             if _lacks(samples, need):
                 return f"{LACKING.get(need, f'no {need}')} ({side} side)"
-        looked_at = samples.held_out if any(need.startswith("held_out.") for need in needs) else samples
-        count = len(looked_at) if looked_at is not None else 0
-        if needs and count < self.minimum:
-            return f"{count} clips on the {side} side, at least {self.minimum} are needed"
+        of_held_out = {need.startswith("held_out.") for need in needs}
+        looked_at = [samples.held_out if held_out else samples for held_out in of_held_out]
+        count = min((len(clips) for clips in looked_at if clips is not None), default=self.minimum)
+        if count < self.minimum:
+            return f"{count} clip{'s' * (count != 1)} on the {side} side, at least {self.minimum} are needed"
         return ""
 
     def require(self, samples: SampleSet, side: str = "generated") -> None:

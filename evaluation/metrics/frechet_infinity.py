@@ -9,7 +9,8 @@ Differs from the paper: sizes are at regular intervals of 1/m, in which the line
 one; the order of the clips does not matter; an interval.
 What is left of FID's bias is negative: 3 to 8 % of it for normal distributions with M ten times D, a third to a half with
 M twice D, since FID is not linear in 1/m where m is no larger than D. Where subsets are that small, there is a warning.
-The standard error joins FID's, whose influence function is the same to first order, and the scatter over permutations.
+The standard error joins FID's, whose influence function is the same to first order, and the scatter over permutations; where
+subsets are that small, half of what the extrapolation corrects as well.
 The singular values are the roots of eigenvalues of Gram matrices: FID of a subset is exact to about 1e-12, and to 1e-7 of it
 where clips occur more than once.
 """
@@ -58,9 +59,10 @@ def compute(prepared: dict[str, Any], generated: SampleSet) -> list[Score]:
     distances = subset_distances(gaussian, shuffled(generated), sizes)
     line = fit(sizes, distances.mean(axis=0))
     scatter = (distances @ line.weights).std(ddof=1) / math.sqrt(PERMUTATIONS)
-    se = math.hypot(standard_error(gaussian.distance.influence), scatter)
+    errors = [standard_error(gaussian.distance.influence), scatter]
     warnings = gaussian.warnings
     if sizes[0] <= gaussian.dimensions:
+        errors.append(abs(distances[:, -1].mean() - line.intercept) / 2)
         warnings.append(
             f"biased: subsets from {sizes[0]} clips on, for {gaussian.dimensions} feature dimensions, where FID is not "
             "linear in 1/n; the extrapolation may miss by half of what it corrects"
@@ -68,7 +70,7 @@ def compute(prepared: dict[str, Any], generated: SampleSet) -> list[Score]:
     return [
         FID_INFINITY.score(
             line.intercept,
-            normal_interval(line.intercept, se),
+            normal_interval(line.intercept, math.hypot(*errors)),
             f"influence function of FID and scatter over {PERMUTATIONS} permutations, normal; reference held fixed",
             n_reference=gaussian.count,
             n_generated=gaussian.clips,

@@ -58,7 +58,7 @@ def prepare(reference: SampleSet) -> dict[str, np.ndarray]:
     of the clip nearest to the centre of each of the first partition's bins; count (), of which counted () are in the bins."""
     NDB.require(reference, "reference")
     features, n = reference.array("features"), len(reference)
-    order = np.argsort(Points(features).squares, kind="stable")  # so that the halves do not depend on that of the clips
+    order = Points(features).by_content()  # so that the halves do not depend on that of the clips
     fitted, counted = np.split(order[np.random.default_rng(n).permutation(n)], [n // 2])
     space = kmeans.space(features[fitted])
     points = space.points(features)

@@ -121,33 +121,47 @@ def grid_y(axis: Axis, left: float, right: float, shares: bool = False, labels_r
     return drawn
 
 
+def place(value: float) -> str:
+    """A coordinate, to a tenth of a pixel."""
+    return f"{value:.1f}".removesuffix(".0")
+
+
+def strokes(lines: Iterable[tuple[float, float, float, float]], kind: str) -> str:
+    """Many straight lines (x1, y1, x2, y2), level or upright ones, of one class as a single path; "" for none."""
+    joined = ""
+    for x1, y1, x2, y2 in lines:
+        end = f"V{place(y2)}" if x1 == x2 else f"H{place(x2)}" if y1 == y2 else f"L{place(x2)} {place(y2)}"
+        joined += f"M{place(x1)} {place(y1)}{end}"
+    return f'<path d="{joined}" class="{kind}"/>' if joined else ""
+
+
 def stroke(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
     """A straight line of a class."""
-    return f'<line x1="{x1:.1f}" y1="{y1:.1f}" x2="{x2:.1f}" y2="{y2:.1f}" class="{kind}"/>'
+    return f'<line x1="{place(x1)}" y1="{place(y1)}" x2="{place(x2)}" y2="{place(y2)}" class="{kind}"/>'
 
 
 def path(points: Iterable[tuple[float, float]], kind: str) -> str:
     """A line through points; "" for none."""
-    joined = "L".join(f"{x:.1f} {y:.1f}" for x, y in points)
+    joined = "L".join(f"{place(x)} {place(y)}" for x, y in points)
     return f'<path d="M{joined}" class="{kind}"/>' if joined else ""
 
 
 def circle(x: float, y: float, radius: float, kind: str, tip: str = "") -> str:
     """A dot, with what a pointer resting on it is told."""
     title = f"<title>{escape(tip)}</title>" if tip else ""
-    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}" class="{kind}">{title}</circle>'
+    return f'<circle cx="{place(x)}" cy="{place(y)}" r="{place(radius)}" class="{kind}">{title}</circle>'
 
 
 def rect(x: float, y: float, width: float, height: float, kind: str, tip: str = "") -> str:
     """A bar, with what a pointer resting on it is told."""
     title = f"<title>{escape(tip)}</title>" if tip else ""
-    size = f'width="{width:.1f}" height="{max(0.0, height):.1f}"'
-    return f'<rect x="{x:.1f}" y="{y:.1f}" {size} class="{kind}">{title}</rect>'
+    size = f'width="{place(width)}" height="{place(max(0.0, height))}"'
+    return f'<rect x="{place(x)}" y="{place(y)}" {size} class="{kind}">{title}</rect>'
 
 
 def text(x: float, y: float, words: str, anchor: str, kind: str) -> str:
     """A word at a place."""
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{kind}">{escape(words)}</text>'
+    return f'<text x="{place(x)}" y="{place(y)}" text-anchor="{anchor}" class="{kind}">{escape(words)}</text>'
 
 
 def upright(x: float, y: float, words: str) -> str:

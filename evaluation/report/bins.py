@@ -5,7 +5,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from evaluation.report.axes import Axis, grid_y, percent, rect, stroke, svg, text
+from evaluation.report.axes import Axis, grid_y, percent, rect, strokes, svg, text
 from evaluation.report.looks import Look, cell, details, heard, models, reason
 from evaluation.report.parts import wilson
 from evaluation.report.players import Sounds
@@ -91,18 +91,20 @@ def _plot(bins: Sequence[Mapping[str, Any]], standing: Standing, look: Look) -> 
     axis = Axis(0.0, max(*(high for _, high in spans), *(one["real"] for one in bins)) * 1.03, BASE, TOP)
     step = (WIDTH - LEFT - 6) / len(bins)
     parts = [grid_y(axis, LEFT, WIDTH - 6, shares=True)]
+    whiskers, steps = [], []
     for i, (one, (low, high)) in enumerate(zip(bins, spans, strict=True)):
         x, y, real = LEFT + step * (i + 0.5), axis.at(one["generated"]), axis.at(one["real"])
         tip = (
             f"bin {i + 1}: {100 * one['generated']:.2f} % generated, {100 * one['real']:.2f} % real, z {one['z']:+.1f}"
         )
         parts.append(rect(x - step * 0.4, y, step * 0.8, BASE - y, "bar off" if one["holm"] else "bar", tip))
-        parts.append(stroke(x, axis.at(low), x, axis.at(high), "whisker thin"))
-        parts.append(stroke(x - step * 0.48, real, x + step * 0.48, real, "expected"))
+        whiskers.append((x, axis.at(low), x, axis.at(high)))
+        steps.append((x - step * 0.48, real, x + step * 0.48, real))
         if one["holm"]:
             over = one["z"] > 0
             at = min(axis.at(high), real) - 4
             parts.append(text(x, at, "▲" if over else "▼", "middle", "sign"))
+    parts += [strokes(whiskers, "whisker thin"), strokes(steps, "expected")]
     parts.append(text((LEFT + WIDTH) / 2, HIGH - 8, f"{len(bins)} bins, the corpus's fullest first", "middle", "axis"))
     differing = ", ".join(f"bin {i + 1} {'over' if b['z'] > 0 else 'under'}" for i, b in enumerate(bins) if b["holm"])
     label = f"Share of each bin in {look.title} beside the corpus's. Beyond chance: {differing or 'none'}"

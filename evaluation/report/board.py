@@ -130,8 +130,21 @@ def _tip(cell: Cell, digits: int) -> str:
     return "; ".join(text for text in texts if text)
 
 
-def numbers(lines: Iterable[Standing], metrics: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
-    """Every number there is, one per row, measure and seed."""
+def numbers(lines: Iterable[Standing], metrics: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """Every number there is, one per row, measure and seed; what they have in common once: lines tell sources and methods by
+    their places, from 1 on, in the lists of these.
+    """
+    sources: dict[str, int] = {}
+    methods: dict[str, int] = {}
+    found = list(_numbers(lines, metrics))
+    for one in found:
+        for name, seen in (("source", sources), ("method", methods)):
+            one[name] = seen.setdefault(one[name], len(seen) + 1) if one[name] else ""
+    linked = [(source, artifact_link(source)) for source in sources]
+    return {"lines": found, "sources": linked, "methods": list(methods)}
+
+
+def _numbers(lines: Iterable[Standing], metrics: Iterable[Mapping[str, Any]]) -> Iterable[dict[str, Any]]:
     metrics = list(metrics)
     for line in lines:
         for metric in metrics:
@@ -150,7 +163,6 @@ def numbers(lines: Iterable[Standing], metrics: Iterable[Mapping[str, Any]]) -> 
                     "n_generated": count(score.get("n_generated")),
                     "version": score.get("version", ""),
                     "source": run["source"],
-                    "href": artifact_link(run["source"]),
                 }
 
 

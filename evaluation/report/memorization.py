@@ -6,7 +6,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from evaluation.report.axes import Axis, grid_x, grid_y, path, svg, text, upright
+from evaluation.report.axes import Axis, grid_x, grid_y, path, svg, text, thinned, upright
 from evaluation.report.looks import Look, cell, details, models, reason
 from evaluation.report.players import Sounds
 from evaluation.report.section import Figure, Group, Players, Section, Table
@@ -31,6 +31,8 @@ CORRELATION = (
 WIDTH, HIGH, LEFT, RIGHT, BASE, TOP = 350.0, 232.0, 62.0, 340.0, 190.0, 10.0
 FARTHEST = 0.995
 """The quantile up to which curves are drawn, so that one stray clip does not squeeze the rest."""
+POINTS = 64
+"""Of a curve, which is 278 pixels wide."""
 
 
 def section(
@@ -76,7 +78,7 @@ def _figure(line: Standing, look: Look, most: float) -> Figure:
         inside = [
             (x, min(1.0, max(0.0, y + shift))) for x, y in zip(curves[name], levels, strict=True) if x <= x_axis.high
         ]
-        return [(x_axis.at(x), y_axis.at(y)) for x, y in inside]
+        return thinned([(x_axis.at(x), y_axis.at(y)) for x, y in inside], POINTS)
 
     half = math.sqrt(math.log(2 / 0.05) / (2 * count))
     parts = [grid_y(y_axis, LEFT, RIGHT, shares=True), grid_x(x_axis, BASE, BASE)]
@@ -98,7 +100,7 @@ def _figure(line: Standing, look: Look, most: float) -> Figure:
         svg(WIDTH, HIGH, [drawn], label),
         note,
         look.classes,
-        " ".join(line.cells[CT].alarms) if CT in line.cells else "",
+        " ".join(alarm for key in (AUTHPCT, CT) if key in line.cells for alarm in line.cells[key].alarms),
     )
 
 
@@ -147,7 +149,7 @@ def _table(lines: Sequence[Standing], looks: Mapping[str, Look]) -> Table:
     for line in lines:
         if not any(cell(line, key) for key in (KEY, CT, AUTHPCT)):
             continue
-        copies = details(line, CT).get("copies") or {}
+        copies = details(line, AUTHPCT).get("copies") or {}
         held: Cell | None = cell(line, AUTHPCT)
         target = number(held.target, 1) if held else "–"
         values = [_value(line, CT), _value(line, AUC), _value(line, AUTHPCT), target, _value(line, KEY)]

@@ -7,7 +7,7 @@ from statistics import NormalDist
 
 from markupsafe import Markup
 
-from evaluation.report.axes import Axis, grid_y, rect, shortened, stroke, svg
+from evaluation.report.axes import Axis, grid_y, rect, shortened, strokes, svg
 from evaluation.report.looks import Look, cell, details, reason
 from evaluation.report.rails import LEFT, RIGHT, Bar, Row, chart
 from evaluation.report.section import Figure, Group, Section, Table
@@ -130,18 +130,20 @@ def histogram(counts: Mapping[str, float], real: Mapping[str, float] | None, lab
     axis = Axis(0.0, max(*(high for _, high in spans), *shares.values()) * 1.05, base, top)
     step = (width - left - 8) / len(names)
     parts = [grid_y(axis, left, width - 8, shares=True)]
+    whiskers, steps = [], []
     for i, (name, (low, high)) in enumerate(zip(names, spans, strict=True)):
         x, y, share = left + step * (i + 0.5), axis.at(counts[name] / total), axis.at(shares[name])
         off = not low <= shares[name] <= high
         tip = f"{name}: {counts[name]:,} of {total:,}, corpus {100 * shares[name]:.1f} %"
         parts.append(rect(x - step * 0.36, y, step * 0.72, base - y, "bar off" if off else "bar", tip))
-        parts.append(stroke(x, axis.at(low), x, axis.at(high), "whisker thin"))
-        parts.append(stroke(x - step * 0.44, share, x + step * 0.44, share, "expected"))
+        whiskers.append((x, axis.at(low), x, axis.at(high)))
+        steps.append((x - step * 0.44, share, x + step * 0.44, share))
         if step >= 14:
             place = f"translate({x + 4:.1f} {base + 12:.1f}) rotate(-40)"
             parts.append(
                 f'<text transform="{place}" text-anchor="end" class="tick">{escape(shortened(name, 7))}</text>'
             )
+    parts += [strokes(whiskers, "whisker thin"), strokes(steps, "expected")]
     told = ", ".join(f"{name} {counts[name]:,}" for name in names)
     return svg(width, height, parts, f"{label}: {told}")
 

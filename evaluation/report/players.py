@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-COLUMNS, HEIGHT = 120, 200  # of the box of a waveform
+COLUMNS, HEIGHT = 80, 100  # of the box of a waveform
 ROWS = 56
 RANGE_DB = 70.0
 SHADES = 16

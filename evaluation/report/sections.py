@@ -1,6 +1,6 @@
 """From ReportData to what the templates show: every number worded, every plot and player drawn, in the page's order."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from evaluation.disagreement import disagreements
@@ -62,7 +62,7 @@ def context(data: ReportData) -> dict[str, Any]:
         "headline": first,
         "table": table(lines, metrics, key, look),
         "measures": [{**metric, "heading": heading(metric)} for metric in metrics],
-        "numbers": list(numbers(lines, metrics)),
+        "numbers": numbers(lines, metrics),
         "sections": [section for section in sections if not section.missing],
         "missing": [section for section in (*sections, *_absent(data)) if section.missing],
         "grids": _grids(data, lines, sounds),
@@ -75,7 +75,7 @@ def context(data: ReportData) -> dict[str, Any]:
         ],
         "checkpoints": [_checkpoints(page) for page in data.checkpoints],
         "classifier": _classifier(data.classifier) if data.classifier else None,
-        "provenance": [_provenance(line, data) for line in lines if data.provenance.get(line.name)],
+        "provenance": _provenances(lines, data),
         "environment": list(_flat(data.environment)),
         "notes": list(data.notes),
     }
@@ -178,18 +178,30 @@ def _classifier(classifier: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _provenance(line: Standing, data: ReportData) -> dict[str, Any]:
+def _provenances(lines: Sequence[Standing], data: ReportData) -> list[dict[str, Any]]:
+    """Of every row; an artifact behind several rows lists its settings where it comes first, later ones link to that place."""
+    told: dict[tuple[str, str], str] = {}
+    return [_provenance(line, data, told) for line in lines if data.provenance.get(line.name)]
+
+
+def _provenance(line: Standing, data: ReportData, told: dict[tuple[str, str], str]) -> dict[str, Any]:
     steps = []
     for step in data.provenance[line.name]:
         settings = [f"{key} = {value}" for key, value in _flat(step.get("settings") or {})]
         about = {key: step.get(key) or "" for key in ("stage", "path", "version", "commit", "modified")}
         digest = str(step.get("digest") or "")
+        artifact = (str(step.get("path") or ""), digest)
+        above = told.get(artifact, "") if settings else ""
+        if settings and not above:
+            told[artifact] = f"artifact-{len(told) + 1}"
         steps.append(
             {
                 **about,
                 "digest": digest,
                 "short": digest[:12],
                 "settings": settings,
+                "id": "" if above else told.get(artifact, ""),
+                "above": above,
                 "seconds": duration(step.get("seconds")),
             }
             | {"href": artifact_link(str(step.get("path") or ""))}

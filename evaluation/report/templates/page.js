@@ -14,7 +14,7 @@
           const rows = [...body.rows].filter((row) => !row.matches(".divider, .more"));
           const withMore = new Map(rows.map((row) => [row, [row]]));
           for (const more of body.querySelectorAll("tr.more")) withMore.get(more.previousElementSibling).push(more);
-          const keyed = rows.map((row) => [row.cells[column].dataset.value ?? "", row]);
+          const keyed = rows.map((row) => [row.cells[column].dataset.value ?? row.cells[column].textContent, row]);
           const numeric = head.dataset.sort === "number";
           keyed.sort(([a], [b]) => {
             if (a === "" || b === "") return (a === "") - (b === "");
