@@ -108,7 +108,7 @@ class ImportSamples(CorpusTask):
         return drawing.import_samples(source, self.samples_rate, self.corpus_config(), out, progress)
 
     def known_count(self) -> int:
-        """How many samples there are, as far as that is known before they are read; 0 for those in a `.npy` or a `.zip`."""
+        """How many samples there are, as far as that is known before they are read; 0 for those in a `.npy`."""
         if (self.folder / folders.MANIFEST).exists():
             return int(folders.read_json(self.folder / folders.METRICS)["samples"])
         if self.samples.startswith(PREFIX):

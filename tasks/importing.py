@@ -8,6 +8,7 @@ outside [-1, 1] is clipped at 16 bits, as a sound card would, and counted. The o
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
@@ -106,21 +107,33 @@ def unpack(archive: Path, folder: Path, progress: Progress) -> Path:
     """
     from tasks import download
 
-    def wanted(name: str) -> bool:
-        path = PurePosixPath(name)
-        hidden = any(part.startswith((".", "__")) for part in path.parts)  # such as __MACOSX/
-        return path.suffix.lower() in AUDIO_SUFFIXES and not hidden
+    inside, _ = _look_into(archive)
+    download.extract(archive, folder, _is_audio, progress)
+    return folder / inside
 
-    download.extract(archive, folder, wanted, progress)
-    inside = sorted({file.parent for file in folder.rglob("*") if file.is_file()})
-    if len(inside) != 1:
-        names = ", ".join(str(place.relative_to(folder)) for place in inside)
+
+def _is_audio(name: str) -> bool:
+    path = PurePosixPath(name)
+    hidden = any(part.startswith((".", "__")) for part in path.parts)  # such as __MACOSX/
+    return path.suffix.lower() in AUDIO_SUFFIXES and not hidden
+
+
+def _look_into(archive: Path) -> tuple[PurePosixPath, int]:
+    """The one folder of a zip that holds audio files, and how many. Raises ValueError as `unpack` does."""
+    try:
+        with zipfile.ZipFile(archive) as opened:
+            names = [name for name in opened.namelist() if _is_audio(name)]
+    except zipfile.BadZipFile:
+        raise ValueError(f"{archive} is no zip archive") from None
+    inside = sorted({PurePosixPath(name).parent for name in names})
+    if not inside:
+        raise ValueError(f"there is no wav, flac or ogg file in {archive}")
+    if len(inside) > 1:
+        told = ", ".join(map(str, inside))
         raise ValueError(
-            f"{archive} holds audio files in {len(inside)} folders ({names}): unpack it, and give one of them"
-            if inside
-            else f"there is no wav, flac or ogg file in {archive}"
+            f"{archive} holds audio files in {len(inside)} folders ({told}): unpack it, and give one of them"
         )
-    return inside[0]
+    return inside[0], len(names)
 
 
 Source = tuple[str, "np.ndarray | Path", int]
@@ -156,8 +169,10 @@ def _files(path: Path) -> list[Path]:
 
 
 def count_files(path: Path) -> int:
-    """The number of audio files in a folder; 0 for an array or an archive. Raises ValueError where there are none."""
-    return 0 if path.is_file() and path.suffix in (".npy", ".zip") else len(_files(path))
+    """The number of audio files in a folder or a zip; 0 for an array. Raises ValueError where there are none."""
+    if path.is_file() and path.suffix == ".zip":
+        return _look_into(path)[1]
+    return 0 if path.is_file() and path.suffix == ".npy" else len(_files(path))
 
 
 def _rows(path: Path) -> np.ndarray:

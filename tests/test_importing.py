@@ -1,12 +1,13 @@
 """Samples from elsewhere: every form that people have them in, and everything that is wrong with some."""
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
 
-from tasks.importing import fingerprint, read_samples
+from tasks.importing import count_files, fingerprint, read_samples
 
 RATE, T = 8000, 800
 RNG = np.random.default_rng(0)
@@ -167,3 +168,27 @@ def test_the_fingerprint_knows_names_and_content(tmp_path: Path) -> None:
     assert fingerprint(tmp_path / "x.npy") == fingerprint(tmp_path / "y.npy")
     np.save(tmp_path / "y.npy", CODES[::-1])
     assert fingerprint(tmp_path / "x.npy") != fingerprint(tmp_path / "y.npy")
+
+
+@pytest.mark.parametrize(
+    ("names", "complaint"),
+    [
+        (["a/1.wav", "b/2.wav"], "audio files in 2 folders (a, b): unpack it, and give one of them"),
+        (["a/readme.txt", "__MACOSX/a/1.wav"], "there is no wav, flac or ogg file"),
+        (None, "is no zip archive"),
+    ],
+)
+def test_a_zip_is_looked_into_before_anything_runs(tmp_path: Path, names: list[str] | None, complaint: str) -> None:
+    archive = tmp_path / "samples.zip"
+    archive.write_text("not a zip")
+    if names is not None:
+        with zipfile.ZipFile(archive, "w") as opened:
+            for name in names:
+                opened.writestr(name, b"")
+    with pytest.raises(ValueError) as refused:
+        count_files(archive)
+    assert complaint in str(refused.value)
+    with zipfile.ZipFile(archive, "w") as opened:
+        for name in ("a/1.wav", "a/2.flac", "__MACOSX/a/1.wav"):
+            opened.writestr(name, b"")
+    assert count_files(archive) == 2
