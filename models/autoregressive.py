@@ -23,6 +23,7 @@ from models.clips import ClipArray, Clips
 from models.generators.base import Generator, Samples
 from models.layers.quantization import LEVELS, ZERO, Quantizer
 from models.randomness import SampleRandom
+from models.stepping import Drawing, PlainSteps, Steps
 from models.training_config import TrainingConfig
 
 Stepper = Callable[[Tensor], Tensor]  # codes (batch,) int64 of one timestep -> logits (batch, 256) of the next one
@@ -91,7 +92,16 @@ class Autoregressive(Generator):
 
     def stepper(self, batch: int) -> Stepper:
         """A function with the state of `batch` new sequences; it is first called with the code `before`."""
-        raise NotImplementedError(f"{type(self).__name__} must define stepper(batch)")
+        if type(self).steps is Autoregressive.steps:
+            raise NotImplementedError(f"{type(self).__name__} must define stepper(batch), or steps(batch)")
+        return self.steps(batch).stepper()
+
+    def steps(self, batch: int, *, fused: bool = False) -> Steps:
+        """The same in a form that the engine can compile (`models/stepping.py`): for models that are drawn from a lot.
+
+        fused: in whatever form a compiler is best at
+        """
+        return PlainSteps(lambda: self.stepper(batch))
 
     def loss(self, part: str, clips: Clips, rng: torch.Generator) -> Tensor:
         """Mean cross-entropy of a code, in nats, up to `margin` timesteps at most after the end of the longest clip."""
@@ -158,9 +168,9 @@ class Autoregressive(Generator):
             if prefix.shape[1]:
                 prefix = prefix.to(self.device)
                 given = self.quantizer.encode(prefix) if prefix.is_floating_point() else prefix
-        codes, log_likelihood = draw(
-            self.stepper(count), self.before, uniforms, given, settings.temperature, settings.top_p
-        )
+        pays = self.device.type == "cuda" or self.steps(1).pays(count, self.timesteps)
+        compiled = pays if self.compiled is None else self.compiled
+        codes, log_likelihood = Drawing(self, count, compiled)(uniforms, given, settings.temperature, settings.top_p)
         return Samples(self.quantizer.decode(codes).cpu(), log_likelihood, evaluations=self.timesteps)
 
 
@@ -173,50 +183,3 @@ def cross_entropy(logits: Tensor, codes: Tensor, scored: Tensor) -> Tensor:
 def shift_right(codes: Tensor, before: int = ZERO) -> Tensor:
     """What a model sees last before each timestep: `before`, then all codes (batch, timesteps) but the last one."""
     return F.pad(codes[:, :-1], (1, 0), value=before)
-
-
-def draw(
-    step: Stepper, before: int, uniforms: Tensor, given: Tensor, temperature: float = 1.0, top_p: float = 1.0
-) -> tuple[Tensor, Tensor]:
-    """Draw codes one after the other by inverting the distribution function at uniforms drawn beforehand.
-
-    step: see `Stepper`; uniforms: (count, timesteps) in [0, 1); given: (count, first timesteps) int64 to begin with
-    Returns codes (count, timesteps) int64 and the log-likelihood (count,) float64 in nats of those drawn under the model
-    itself: temperature and top_p change what is drawn, not what it is worth.
-    """
-    count, timesteps = uniforms.shape
-    by_time = uniforms.t().contiguous()
-    codes = torch.empty(timesteps, count, dtype=torch.int64, device=uniforms.device)
-    worth = torch.zeros(timesteps, count, dtype=torch.float32, device=uniforms.device)
-    code = torch.full((count,), before, device=uniforms.device)
-    plain = temperature == 1.0 and top_p == 1.0
-    for t in range(timesteps):
-        logits = step(code)
-        if t < given.shape[1]:
-            code = given[:, t].contiguous()
-        else:
-            log_p = logits.log_softmax(1)
-            law = log_p if plain else sampling_law(log_p, temperature, top_p)
-            code = invert(law, by_time[t])
-            torch.gather(log_p, 1, code[:, None], out=worth[t, :, None])
-        codes[t] = code
-    return codes.t().contiguous(), worth.cpu().double().sum(0)
-
-
-def invert(log_p: Tensor, uniforms: Tensor) -> Tensor:
-    """(count,) the codes at which distribution functions reach the uniforms (count,); log_p: (count, 256), any offset."""
-    reached = log_p.exp().cumsum(1, dtype=uniforms.dtype)
-    codes = torch.searchsorted(reached, (uniforms * reached[:, -1])[:, None], right=True)
-    return codes[:, 0].clamp_max_(LEVELS - 1)
-
-
-def sampling_law(log_p: Tensor, temperature: float, top_p: float) -> Tensor:
-    """log_p (count, 256) restricted to its nucleus, then divided by the temperature; not normalized.
-
-    As in the SaShiMi release, the nucleus is that of the untempered distribution.
-    """
-    if top_p < 1:
-        ordered, order = log_p.sort(dim=1, descending=True, stable=True)
-        before = ordered.exp().cumsum(1) - ordered.exp()
-        log_p = log_p.masked_fill((before >= top_p).scatter(1, order, before >= top_p), -torch.inf)
-    return log_p / temperature

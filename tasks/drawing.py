@@ -47,6 +47,7 @@ def draw(
 
     torch.set_num_threads(machine.threads())
     model = models.load(train, device())
+    model.compiled = {"auto": None, "always": True, "never": False}[machine.setting("compiled")]
     batch = int(machine.setting("sampling_batch")) or stop - start
     prefix = given[1] if given else None
     clips = load_split(given[0], given[1].split) if given else None

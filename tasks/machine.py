@@ -12,6 +12,8 @@ from pathlib import Path
 
 import luigi
 
+# An attempt keeps them when it is resumed: they decide its last bits.
+OF_AN_ATTEMPT = ("threads", "sampling_batch", "compiled")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -24,6 +26,9 @@ class machine(luigi.Config):  # noqa: N801  (the name is the section in luigi.cf
     )
     threads = luigi.IntParameter(default=1, description="CPU threads of one stage")
     sampling_batch = luigi.IntParameter(default=0, description="samples drawn at once; 0: a whole shard")
+    compiled = luigi.ChoiceParameter(
+        default="auto", choices=["auto", "always", "never"], description="draw with compiled steps; auto: where it pays"
+    )
     keep_every = luigi.IntParameter(
         default=0, description="keep the weights of every so many steps of a training, for EvaluateCheckpoints; 0: none"
     )

@@ -65,8 +65,9 @@ def main() -> int:
     order = json.loads(sys.argv[1])
     for name, value in order["machine"].items():
         machine.override(name, value)
-    machine.override("threads", order["attempt"]["threads"])
-    machine.override("sampling_batch", order["attempt"]["sampling_batch"])
+    for name, value in order["attempt"].items():
+        machine.override(name, value)
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(machine.workdir() / ".compiled"))
     importlib.import_module(order["module"])
     task = luigi.task_register.Register.get_task_cls(order["family"]).from_str_params(order["parameters"])
     building = folders.partial(task.folder)

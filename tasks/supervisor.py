@@ -87,10 +87,8 @@ def _prepare(task: ArtifactTask, building: Path) -> None:
     if not config.exists():
         folders.write_json(config, task.identity())
     attempt = building / folders.ATTEMPT
-    if not attempt.exists():  # the thread count and batch size of the first attempt decide the bits of a resumed one
-        folders.write_json(
-            attempt, {"threads": machine.threads(), "sampling_batch": int(machine.setting("sampling_batch"))}
-        )
+    if not attempt.exists():  # these settings of the first attempt decide the bits of a resumed one
+        folders.write_json(attempt, {name: machine.setting(name) for name in machine.OF_AN_ATTEMPT})
     (building / folders.DIED).unlink(missing_ok=True)
 
 

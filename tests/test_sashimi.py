@@ -7,13 +7,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from models.autoregressive import cross_entropy, sampling_law
+from models.autoregressive import cross_entropy
 from models.clips import Clips
 from models.generators.sashimi import PRESETS, Config, SaShiMi
-from models.layers.pointwise import FeedForward, ScalarNorm
-from models.layers.pooling import DownPool, UpPool, down_columns, pooled_stepper, up_rows
+from models.layers.pointwise import ScalarNorm
+from models.layers.pooling import DownPool, UpPool, down_columns, up_rows
 from models.layers.sashimi import SaShiMi as Backbone
 from models.published import sashimi as published
+from models.stepping import sampling_law
 from tests import reference
 
 FRAMEWORK = ("main", "unet_main", "v2_glu", "v2_hurwitz", "v2_noglu")
@@ -240,29 +241,11 @@ def test_pools_group_timesteps_and_come_late() -> None:
     torch.testing.assert_close(early(down(x))[:, 4:8].flatten(1), early.linear(down(x)[:, 1]))
 
 
-def test_pools_step_as_they_run() -> None:
-    torch.manual_seed(0)
-    down, up = DownPool(2, 3, 4).requires_grad_(False), UpPool(3, 5, 4).requires_grad_(False)
-    x = torch.randn(2, 12, 2)
-    calls = []
-    step = pooled_stepper(down, lambda z: calls.append(1) or 2 * z, up, 2)  # type: ignore[func-returns-value]
-    torch.testing.assert_close(torch.stack([step(x[:, t]).clone() for t in range(12)], 1), up(2 * down(x)))
-    assert len(calls) == 3
-
-
 def test_weights_of_pools_are_translated() -> None:
     down, up, x = torch.randn(3, 2 * 4), torch.randn(2 * 4, 3), torch.randn(2, 4)  # x: (channels, timesteps)
     torch.testing.assert_close(down_columns(down, 4) @ x.t().flatten(), down @ x.flatten())
     z = torch.randn(3)
     torch.testing.assert_close((up_rows(up, 4) @ z).view(4, 2), (up @ z).view(2, 4).t())
-
-
-def test_feed_forward_steps_as_it_runs() -> None:
-    torch.manual_seed(0)
-    net = FeedForward(4, 3).requires_grad_(False)
-    x = torch.randn(2, 5, 4)
-    step = net.stepper(2)
-    torch.testing.assert_close(torch.stack([step(x[:, t]).clone() for t in range(5)], 1), net(x))
 
 
 def test_settings_that_mean_nothing_are_refused() -> None:

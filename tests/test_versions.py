@@ -28,7 +28,7 @@ def test_no_number_changes_without_a_word() -> None:
 
 def test_entries_stand_on_the_code_that_makes_their_numbers() -> None:
     now = {name: {str(definition) for definition in entry.definitions} for name, entry in entries().items()}
-    assert "models/autoregressive.py: sampling_law" in now["generators/wavenet"]
+    assert "models/stepping.py: sampling_law" in now["generators/wavenet"]
     assert "models/training_run.py: TrainingRun" in now["tasks/TrainGenerator"]
     assert "tasks/drawing.py: draw" in now["tasks/DrawShard"]
     assert "tasks/drawing.py: merge" not in now["tasks/DrawShard"]

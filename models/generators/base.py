@@ -63,6 +63,7 @@ class Generator(nn.Module):
     likelihood_space: the quantization and scaling that log-likelihoods are over, in words; "" = the model has no likelihood.
                       Only likelihoods over equal spaces are compared.
     continues:        whether it can continue the beginning of a real clip: whether `sample` takes a prefix
+    compiled:         whether to draw with compiled code, where the model has some; None = where the work pays for compiling it
     class_conditional: whether it draws samples of given classes; tables mark such a row, for it was told more than others
     """
 
@@ -74,6 +75,7 @@ class Generator(nn.Module):
     sampled_part: str = ""
     likelihood_space: str = ""
     continues: bool = False
+    compiled: bool | None = None
     class_conditional: bool = False
 
     def __init__(self, config: TrainingConfig, sample_rate: int, timesteps: int):

@@ -23,11 +23,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.autoregressive import Autoregressive, AutoregressiveConfig, Stepper, cross_entropy
+from models.autoregressive import Autoregressive, AutoregressiveConfig, cross_entropy
 from models.clips import Clips
-from models.layers.frame_steps import LookupSteps, TierSteps
+from models.layers.frame_steps import SampleRNNSteps, TierSteps
 from models.layers.frames import Normed, Tiers, lookup
 from models.layers.quantization import LEVELS, ZERO, ordered
+from models.stepping import Steps
 
 VERSION = 1
 
@@ -135,14 +136,9 @@ class SampleRNN(Autoregressive):
         scored = torch.ones_like(codes, dtype=torch.bool) if self.config.train_on_padding else clips.mask()
         return cross_entropy(self.logits(codes, self.config.window), codes, scored)
 
-    def stepper(self, batch: int) -> Stepper:
-        """See `Autoregressive.stepper`."""
-        tiers, recent = TierSteps(self.tiers.all, batch, ZERO), LookupSteps(self.table(), batch, ZERO)
-        middle, output = self.middle().t().contiguous(), self.output().t().contiguous()
-
-        def step(codes: Tensor) -> Tensor:
-            x = torch.add(tiers.step(codes, self.levels), recent.step(codes)).relu_()
-            x = torch.addmm(self.middle_bias, x, middle).relu_()
-            return torch.addmm(self.output_bias, x, output)
-
-        return step
+    @torch.no_grad()
+    def steps(self, batch: int, *, fused: bool = False) -> Steps:
+        """See `Autoregressive.steps`."""
+        tiers, middle, output = TierSteps(self.tiers.all, batch, ZERO, self.levels), self.middle(), self.output()
+        layers = (middle.t().contiguous(), self.middle_bias, output.t().contiguous(), self.output_bias)
+        return SampleRNNSteps(tiers, self.table(), layers)

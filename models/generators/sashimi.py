@@ -12,13 +12,13 @@ That, and a faster C, save it most of its first thousand steps. Its clips end in
 from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.autoregressive import Autoregressive, EmbeddingConfig, Stepper, shift_right
+from models.autoregressive import Autoregressive, EmbeddingConfig, shift_right
 from models.layers import sashimi
 from models.layers.quantization import LEVELS, ZERO, ordered
+from models.layers.sashimi_steps import SaShiMiSteps
+from models.stepping import Steps
 
 VERSION = 1
 
@@ -131,11 +131,9 @@ class SaShiMi(Autoregressive):
         logits: Tensor = self.head(self.backbone(self.embedding(shift_right(codes, self.before))))
         return logits
 
-    def stepper(self, batch: int) -> Stepper:
-        """See `Autoregressive.stepper`."""
-        backbone, table, bias = self.backbone.stepper(batch), self.embedding.weight.detach(), self.head.bias.detach()
-        weight = self.head.weight.detach().t().contiguous()
-        return lambda codes: torch.addmm(bias, backbone(F.embedding(codes, table)), weight)
+    def steps(self, batch: int, *, fused: bool = False) -> Steps:
+        """See `Autoregressive.steps`."""
+        return SaShiMiSteps(self.backbone, self.embedding, self.head, batch, fused=fused)
 
     def parameter_groups(self, part: str) -> list[dict[str, Any]]:
         """All others, and what of the state spaces has a learning rate of its own."""

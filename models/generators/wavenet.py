@@ -16,14 +16,16 @@ Sampling keeps queues of each layer's last inputs (Paine et al. 2016).
 
 import math
 from dataclasses import dataclass
+from itertools import islice
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.autoregressive import Autoregressive, EmbeddingConfig, Stepper, shift_right
-from models.layers.causal import GatedStack, gated_layer
+from models.autoregressive import Autoregressive, EmbeddingConfig, shift_right
+from models.layers.causal import GatedSteps, WaveNetSteps, gated_layer
 from models.layers.quantization import LEVELS, ZERO, ordered
+from models.stepping import Steps
 
 VERSION = 1
 
@@ -106,24 +108,23 @@ class WaveNet(Autoregressive):
         batch = len(codes)
         x = F.embedding(shift_right(codes, self.before).t().flatten(), self.table())
         total = x.new_zeros(len(x), self.config.skip_channels)
-        weights = zip(self.dilations, self.past, self.current, self.residual, self.skip, strict=True)
-        for dilation, past, current, residual, skip in weights:
-            gated = gated_layer(x, past, current, dilation, batch)
-            total = torch.addmm(total, gated, skip.t())
-            x = torch.addmm(x, gated, residual.t())
+        layers = zip(self.dilations, self.past, self.current, self.residual, strict=True)
+        # Where it is wider than a layer, going over the sum costs more than putting layers' outputs side by side.
+        together = min(8, max(1, self.config.skip_channels // self.config.residual_channels))
+        for skip in self.skip.transpose(1, 2).split(together):
+            outputs = []
+            for dilation, past, current, residual in islice(layers, len(skip)):
+                outputs.append(gated_layer(x, past, current, dilation, batch))
+                x = torch.addmm(x, outputs[-1], residual.t())
+            total = torch.addmm(total, torch.cat(outputs, 1), skip.flatten(0, 1))
         logits = F.linear(F.relu(self.end_1(F.relu(total))), *self.head())
         return logits.view(-1, batch, LEVELS).transpose(0, 1)
 
-    def stepper(self, batch: int) -> Stepper:
-        """See `Autoregressive.stepper`."""
-        table = self.table().t().contiguous()
-        stack = GatedStack(self.past, self.current, self.residual, self.dilations, table[:, self.before], batch)
-        skip = self.skip.permute(1, 0, 2).flatten(1) / 2  # the stack returns twice its activations
-        weight, bias = self.head()
-
-        def step(codes: Tensor) -> Tensor:
-            total = (skip @ stack.step(table.index_select(1, codes))).relu_()
-            hidden = torch.addmm(self.end_1.bias[:, None], self.end_1.weight, total).relu_()
-            return torch.addmm(bias, hidden.t(), weight.t())
-
-        return step
+    @torch.no_grad()
+    def steps(self, batch: int, *, fused: bool = False) -> Steps:
+        """See `Autoregressive.steps`."""
+        table = self.table()
+        stack = GatedSteps(self.past, self.current, self.residual, self.dilations, table[self.before], batch)
+        ends = {"end_1": self.end_1.weight, "bias_1": self.end_1.bias[:, None], "table": table}
+        ends["end_2"], ends["bias_2"] = self.head()
+        return WaveNetSteps(stack, self.skip, ends)

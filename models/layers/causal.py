@@ -12,7 +12,10 @@ slice that starts d * batch rows earlier, and a convolution is two matrix produc
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from models.stepping import Steps
 
 
 class _GatedLayer(torch.autograd.Function):
@@ -63,72 +66,85 @@ def gated_layer(x: Tensor, past: Tensor, current: Tensor, dilation: int, batch: 
     return gated
 
 
-class GatedStack:
-    """All layers, one timestep at a time, for `batch` sequences at once.
+class GatedSteps:
+    """All layers, one timestep at a time, for `batch` sequences, with the weights of now.
 
     past, current (layers, 2D, R), residual (layers, R, D): the weights; dilations: one per layer.
     first: (R,), the first layer's input on all timesteps before the first step, whose traces the queues hold at the start
+
+    The queues of all layers lie one after the other in `queues` (sum of dilations, R, batch); `clock` (layers,) is the slot of
+    each that holds its oldest input, and gets its newest one.
     """
 
     def __init__(
         self, past: Tensor, current: Tensor, residual: Tensor, dilations: tuple[int, ...], first: Tensor, batch: int
     ):
-        layers, double, R = past.shape
-        self.width = double // 2
+        double, R = past.shape[1:]
+        width, device = double // 2, past.device
         # sigmoid(x) = (1 + tanh(x / 2)) / 2: with the gate rows halved, one tanh serves both halves, and the outer 1/2 is
         # left to whoever reads the activations
         halved = torch.ones(double, 1).to(past)
-        halved[self.width :] = 0.5
-        self.past, self.current, self.residual = past * halved, (current * halved).unbind(0), (residual / 2).unbind(0)
-        new = past.new_empty
-        self.inputs = new(layers, R, batch)
-        self.earlier = new(layers, R, batch)
-        self.from_past = new(layers, double, batch)
-        self.gated = new(layers * self.width, batch)
-        self.scratch = new(double, batch)
-
-        device = past.device
-        self.lengths = torch.tensor(dilations, device=device)
-        self.offsets = torch.cumsum(self.lengths, 0) - self.lengths
-        self.clock = torch.zeros_like(self.lengths)
-        self.slots = self.offsets.clone()
-        self.queues = new(sum(dilations), R, batch)
-        self._views()
-        state = first[:, None]
-        for layer, dilation in enumerate(dilations):
-            start = int(self.offsets[layer])
-            self.queues[start : start + dilation] = state
+        halved[width:] = 0.5
+        self.weights = {"past": past * halved, "current": current * halved, "residual": residual / 2}
+        lengths = torch.tensor(dilations, device=device)
+        self.queues, self.clock = past.new_empty(sum(dilations), R, batch), torch.zeros_like(lengths)
+        self.tensors = (self.queues, self.clock, lengths, lengths.cumsum(0) - lengths)
+        self.dilations, self.before, state = dilations, [], first[:, None]
+        for layer in range(len(dilations)):
+            self.before.append(state)
             both = (past[layer] + current[layer]) @ state
-            gated = both[: self.width].tanh() * both[self.width :].sigmoid()
-            state = state + residual[layer] @ gated
+            state = state + residual[layer] @ (both[:width].tanh() * both[width:].sigmoid())
 
-    def _views(self) -> None:
-        """Every slice that a step needs, made once: a view costs as much time as a small product."""
-        layers = len(self.current)
-        self.input_rows = self.inputs.unbind(0)
-        self.past_rows = self.from_past.unbind(0)
-        self.gated_rows = self.gated.view(layers, self.width, -1).unbind(0)
-        self.filter_rows, self.gate_rows = self.scratch[: self.width], self.scratch[self.width :]
+    def reset(self) -> None:
+        """Begin new sequences."""
+        self.clock.zero_()
+        for queue, state in zip(self.queues.split(self.dilations), self.before, strict=True):
+            queue.copy_(state)
 
-    def step(self, first: Tensor) -> Tensor:
+    def __call__(
+        self, w: dict[str, Tensor], x: Tensor, queues: Tensor, clock: Tensor, lengths: Tensor, offsets: Tensor
+    ) -> Tensor:
         """Advance by one timestep.
 
-        first: (R, batch), the first layer's input. Returns TWICE the gated activations of all layers, (layers * D, batch),
-        in a buffer that the next step overwrites.
+        x: (R, batch), the first layer's input; `weights` and `tensors` as arguments, so that a compiler sees nothing else.
+        Returns TWICE the gated activations of all layers, (layers * D, batch).
         """
-        torch.index_select(self.queues, 0, self.slots, out=self.earlier)
-        torch.bmm(self.past, self.earlier, out=self.from_past)
-        self.input_rows[0].copy_(first)
-        last = len(self.current) - 1
-        scratch, filter_rows, gate_rows = self.scratch, self.filter_rows, self.gate_rows
-        for layer, (current, residual) in enumerate(zip(self.current, self.residual, strict=True)):
-            inputs, gated = self.input_rows[layer], self.gated_rows[layer]
-            torch.addmm(self.past_rows[layer], current, inputs, out=scratch)
-            scratch.tanh_()
-            torch.addcmul(filter_rows, filter_rows, gate_rows, out=gated)
-            if layer < last:
-                torch.addmm(inputs, residual, gated, out=self.input_rows[layer + 1])
-        self.queues.index_copy_(0, self.slots, self.inputs)
-        self.clock.add_(1).remainder_(self.lengths)
-        torch.add(self.offsets, self.clock, out=self.slots)
-        return self.gated
+        slots = offsets + clock
+        from_past = torch.bmm(w["past"], queues.index_select(0, slots))
+        inputs, activations = [], []
+        for past, current, residual in zip(
+            from_past.unbind(), w["current"].unbind(), w["residual"].unbind(), strict=True
+        ):
+            filtered, gate = torch.addmm(past, current, x).tanh_().chunk(2)
+            gated = torch.addcmul(filtered, filtered, gate)
+            inputs.append(x)
+            activations.append(gated)
+            x = torch.addmm(x, residual, gated)
+        queues.index_copy_(0, slots, torch.stack(inputs))
+        clock.copy_((clock + 1) % lengths)
+        return torch.cat(activations)
+
+
+class WaveNetSteps(Steps):
+    """The timesteps of a stack between a table of codes and two linear layers, with skip connections (layers, S, D)."""
+
+    def __init__(self, stack: GatedSteps, skip: Tensor, ends: dict[str, Tensor]):
+        self.stack = stack
+        halved = skip.permute(1, 0, 2).flatten(1) / 2  # the stack returns twice its activations
+        self.weights = ({"skip": halved, **ends}, stack.weights)
+
+    def reset(self) -> None:
+        """See `Steps.reset`."""
+        self.stack.reset()
+
+    def before(self, t: int, codes: Tensor) -> tuple[Tensor, ...]:
+        """See `Steps.before`."""
+        return self.stack.tensors
+
+    def fast(self, weights: Any, codes: Tensor, *tensors: Tensor) -> Tensor:
+        """See `Steps.fast`."""
+        w, of_stack = weights
+        x = w["table"].index_select(0, codes).t().contiguous()
+        total = (w["skip"] @ self.stack(of_stack, x, *tensors)).relu()
+        hidden = torch.addmm(w["bias_1"], w["end_1"], total).relu()
+        return F.linear(hidden.t(), w["end_2"], w["bias_2"])

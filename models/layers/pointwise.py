@@ -46,15 +46,3 @@ class FeedForward(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.narrow(F.gelu(self.wide(x)))
         return y
-
-    def stepper(self, batch: int) -> Step:
-        """The same for single timesteps, (batch, d_model), with what does not change made ready."""
-        w1, w2 = (layer.weight.detach().t().contiguous() for layer in (self.wide, self.narrow))
-        b1, b2 = self.wide.bias.detach(), self.narrow.bias.detach()
-        inner, y = w1.new_empty(batch, w1.shape[1]), w1.new_empty(batch, w2.shape[1])
-
-        def step(x: Tensor) -> Tensor:
-            torch.addmm(b1, x, w1, out=inner)
-            return torch.addmm(b2, F.gelu(inner), w2, out=y)
-
-        return step

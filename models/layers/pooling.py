@@ -8,11 +8,10 @@ Differs from the release: p timesteps are laid side by side timestep by timestep
 (channels, p), so that nothing has to be moved; `down_columns` and `up_rows` translate its weights.
 """
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers.pointwise import Step, linear
+from models.layers.pointwise import linear
 
 
 class DownPool(nn.Module):
@@ -42,35 +41,6 @@ class UpPool(nn.Module):
         else:
             x = self.linear(x)
         return x.reshape(len(x), -1, self.d_output)
-
-
-def pooled_stepper(down: DownPool, inner: Step, up: UpPool, batch: int) -> Step:
-    """All that lies between two causal pools and the pools themselves, by timesteps of the upper tier: (batch, down.d_input)
-    -> (batch, up.d_output), in a buffer that a later step overwrites.
-
-    `inner`, the lower tier by its own timesteps, runs once in `pool` steps: when a group is complete.
-    """
-    pool = down.pool
-    w_down, w_up = (layer.linear.weight.detach().t().contiguous() for layer in (down, up))
-    b_down, b_up = down.linear.bias.detach(), up.linear.bias.detach()
-    group = w_down.new_zeros(batch, pool * down.d_input)
-    # two of them, taking turns: the last timestep of one is still in use while the other is written
-    coming = [w_down.new_zeros(batch, pool * up.d_output) for _ in range(2)]
-    arriving = group.view(batch, pool, -1).unbind(1)
-    leaving = [both.view(batch, pool, -1).unbind(1) for both in coming]
-    phase, turn = 0, 0
-
-    def step(x: Tensor) -> Tensor:
-        nonlocal phase, turn
-        arriving[phase].copy_(x)
-        y = leaving[turn][phase]
-        phase += 1
-        if phase == pool:
-            phase, turn = 0, 1 - turn
-            torch.addmm(b_up, inner(torch.addmm(b_down, group, w_down)), w_up, out=coming[turn])
-        return y
-
-    return step
 
 
 def down_columns(weight: Tensor, pool: int) -> Tensor:

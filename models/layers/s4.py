@@ -160,31 +160,10 @@ class S4(nn.Module):
     def stepper(self, batch: int) -> Callable[[Tensor], Tensor]:
         """A function from one timestep (batch, d_model) to the next output (batch, d_model), with the state of `batch` new
         sequences: the same as `forward`, exactly. The weights are those of now. Raises ValueError if not causal."""
-        if self.bidirectional:
-            raise ValueError("a bidirectional S4 cannot be run step by step: its output depends on what is to come")
-        ss, C = self.ssm.discrete(), torch.view_as_complex(self.ssm.C[0])
-        state = ss.D.new_zeros(self.d_model, batch, C.shape[-1])
-        states = torch.view_as_real(state).flatten(2)
-        decay = ss.D[:, None]
-        # What is read off the state is read before it moves on, q' x and C D x at once: one pass over it.
-        read = torch.view_as_real(torch.stack([ss.q, C * ss.D], 1).conj_physical()).flatten(2) * 2
-        write = torch.view_as_real(torch.stack([ss.p, ss.B], 1)).flatten(2)
-        from_p, from_B = (2 * (C[:, None] * torch.stack([ss.p, ss.B], 1)).real.sum(-1)[..., None]).unbind(1)
-        from_u = from_B + self.D[:, None]
-        drive = states.new_empty(self.d_model, 2, batch)
-        first, second = drive.unbind(1)
+        from models.layers.s4_steps import S4Step
 
-        @torch.no_grad()
-        def step(x: Tensor) -> Tensor:
-            u = x.t()
-            torch.bmm(read, states.mT, out=drive)
-            y = second + from_p * first + from_u * u
-            second.copy_(u)
-            state.mul_(decay)
-            states.baddbmm_(drive.mT, write)
-            return self._finish(y.t())
-
-        return step
+        layer = S4Step(self, batch, fused=False)
+        return torch.no_grad()(lambda x: layer(layer.weights, x.t(), *layer.state).t())
 
 
 @contextmanager

@@ -18,14 +18,17 @@ filled in and cut off again; nothing depends on it in the causal forms), and ste
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from models.layers.pointwise import FeedForward, ScalarNorm, Step
-from models.layers.pooling import DownPool, UpPool, pooled_stepper
+from models.layers.pooling import DownPool, UpPool
 from models.layers.s4 import S4
+
+if TYPE_CHECKING:
+    from models.layers.sashimi_steps import TierSteps
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {"layer": nn.LayerNorm, "scalar": lambda d_model: ScalarNorm()}
 
@@ -63,11 +66,6 @@ class Residual(nn.Module):
         y: Tensor = x + self.layer(self.norm(x))
         return y
 
-    def stepper(self, batch: int) -> Step:
-        """The same by single timesteps, (batch, d_model)."""
-        norm, layer = self.norm.forward, self.layer.stepper(batch)
-        return lambda x: x + layer(norm(x))
-
 
 class Tier(nn.Module):
     """One rate, and within it all lower ones. widths: channels of this tier and of those below; pool: factors between them."""
@@ -80,14 +78,6 @@ class Tier(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return wired(x, list(self.before), self.below, list(self.after))
-
-    def stepper(self, batch: int) -> Step:
-        """The same by single timesteps, (batch, d_model)."""
-        before, after = (
-            [cast(Residual, block).stepper(batch) for block in blocks] for blocks in (self.before, self.after)
-        )
-        below = None if self.below is None else self.below.stepper(batch)
-        return lambda x: wired(x, before, below, after)
 
 
 class Below(nn.Module):
@@ -103,10 +93,6 @@ class Below(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.up(self.tier(self.down(x)))
         return y
-
-    def stepper(self, batch: int) -> Step:
-        """The same by single timesteps of the tier above."""
-        return pooled_stepper(self.down, self.tier.stepper(batch), self.up, batch)
 
 
 def wired(x: Tensor, before: Sequence[Step], below: Step | None, after: Sequence[Step]) -> Tensor:
@@ -170,18 +156,32 @@ class SaShiMi(nn.Module):
         y: Tensor = self.norm(self.tiers(x)[:, :timesteps])
         return y
 
+    def steps(self, batch: int, *, fused: bool = False) -> "TierSteps":
+        """The tiers by single timesteps of `batch` new sequences, without the last norm. Raises ValueError where this net is
+        bidirectional."""
+        from models.layers.sashimi_steps import TierSteps
+
+        if self.bidirectional:
+            raise ValueError(
+                "a bidirectional SaShiMi sees the future and has no steps; build it with bidirectional=False"
+            )
+        return TierSteps(self.tiers, batch, fused=fused)
+
     def stepper(self, batch: int) -> Step:
         """The function that takes (batch, d_model), one timestep of `batch` new sequences, to the output of that timestep.
 
         It has no gradients, and keeps weights as they were when it was made. Raises ValueError where this net is
         bidirectional.
         """
-        if self.bidirectional:
-            raise ValueError(
-                "a bidirectional SaShiMi sees the future and has no steps; build it with bidirectional=False"
-            )
-        tiers, norm = self.tiers.stepper(batch), self.norm.forward
-        return torch.no_grad()(lambda x: norm(tiers(x)))
+        with torch.no_grad():
+            tiers, clock = self.steps(batch), iter(range(2**62))
+
+        @torch.no_grad()
+        def step(x: Tensor) -> Tensor:
+            y: Tensor = self.norm(tiers(tiers.weights, x.t(), *tiers.turn(next(clock)), *tiers.state).t())
+            return y
+
+        return step
 
     def dynamics(self) -> list[nn.Parameter]:
         """The parameters of all state spaces, which the published recipes train at 0.001 and without weight decay."""

@@ -1,0 +1,268 @@
+"""Autoregressive models, one timestep at a time: what a model says of its steps, and the one engine that runs them.
+
+A model's `Steps` are a function `fast` that runs at every timestep, and whatever runs on slower clocks in between. State lies
+in buffers of fixed shapes that steps overwrite. The engine, `Drawing`, puts the choice of a code and its likelihood behind
+`fast`, so that a timestep is one call, and runs that
+
+    plainly     operation by operation; the meaning of all other ways
+    compiled    on a CPU: compiled ahead of time and kept on disk (`models/compiling.py`)
+                on a GPU: compiled, and whole periods of the slower clocks recorded as one CUDA graph
+
+Codes are drawn by inverting the distribution function at uniforms that were drawn beforehand, so that all three give the same
+samples, but for uniforms that lie within rounding of the border between two codes.
+"""
+
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from models.layers.quantization import LEVELS
+
+Run = Callable[..., Any]
+RECORDED = 16  # timesteps in a CUDA graph, at least: enough that replaying it costs little beside them
+
+
+class Build(Protocol):
+    """Makes `function(weights, *tensors)` a function of the tensors alone; `examples` are tensors of their shapes."""
+
+    def __call__(self, name: str, function: Run, weights: Any, *examples: Tensor) -> Run: ...
+
+
+def plainly(name: str, function: Run, weights: Any, *examples: Tensor) -> Run:
+    """The function as it is."""
+    return lambda *tensors: function(weights, *tensors)
+
+
+class Steps:
+    """A model by timesteps, for a batch of sequences; new ones begin with `reset`.
+
+    weights: tensors in tuples, lists and dicts, as `fast` takes them
+    period:  timesteps after which the slower clocks are where they were
+    """
+
+    weights: Any = None
+    period: int = 1
+
+    def fast(self, weights: Any, codes: Tensor, *tensors: Tensor) -> Tensor:
+        """(batch, 256) logits of the next code after `codes` (batch,) int64, with what `before` gave. It may write into the
+        tensors, and touches no others."""
+        raise NotImplementedError(f"{type(self).__name__} must define fast(weights, codes, *tensors)")
+
+    def before(self, t: int, codes: Tensor) -> tuple[Tensor, ...]:
+        """Run whatever is due on slower clocks before timestep t, whose input is `codes`, and return what `fast` reads and
+        writes then. From t = period on, it depends on t modulo the period alone."""
+        return ()
+
+    def build(self, build: Build) -> None:
+        """Let what runs on slower clocks be built as `fast` is."""
+
+    def pays(self, count: int, timesteps: int) -> bool:
+        """Whether compiling them for a CPU takes less time than it saves in drawing `count` sequences.
+
+        It must not depend on how busy a machine is: compiled steps round differently, and a draw is to be repeatable.
+        """
+        return False
+
+    def reset(self) -> None:
+        """Begin new sequences: set all state to what it is before the first timestep."""
+        raise NotImplementedError(f"{type(self).__name__} must define reset()")
+
+    def stepper(self) -> Callable[[Tensor], Tensor]:
+        """The function of codes (batch,) alone that gives logits (batch, 256), from now on; without gradients."""
+        self.reset()
+        clock = iter(range(2**62))
+        return torch.no_grad()(lambda codes: self.fast(self.weights, codes, *self.before(next(clock), codes)))
+
+
+class PlainSteps(Steps):
+    """The steps of a model that only has a function from codes to logits, which is never compiled.
+
+    stepper: gives that function for new sequences
+    """
+
+    def __init__(self, stepper: Callable[[], Callable[[Tensor], Tensor]]):
+        self.of_new = stepper
+        self.reset()
+
+    def reset(self) -> None:
+        self.step = self.of_new()
+
+    def fast(self, weights: Any, codes: Tensor, *tensors: Tensor) -> Tensor:
+        return self.step(codes)
+
+
+class Drawing:
+    """The engine for one model and one size of batch. It keeps its buffers, and draws one batch after the other.
+
+    model:    an `Autoregressive`
+    compiled: whether to compile; where that cannot be done there is a warning, and steps run plainly
+    """
+
+    def __init__(self, model: Any, batch: int, compiled: bool = False):
+        self.model, self.batch, self.device = model, batch, model.device
+        self.steps: Steps = model.steps(batch, fused=compiled)
+        self.compiled = compiled and self.steps.weights is not None
+        self._build: Build = plainly
+        self._ticks: dict[tuple[float, float, int], Run] = {}
+        self._recordings: dict[Run, Recording] = {}
+        if self.compiled:
+            from models.compiling import compiler
+
+            self._build = compiler(self.device)
+            self._or_plainly(lambda: self.steps.build(self._build))
+
+    @torch.inference_mode()
+    def __call__(
+        self, uniforms: Tensor, given: Tensor | None = None, temperature: float = 1.0, top_p: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
+        """Draw new sequences.
+
+        uniforms: (batch, timesteps) in [0, 1); given: (batch, first timesteps) int64 to begin with
+        Returns codes (batch, timesteps) int64 and the log-likelihood (batch,) float64 in nats of those drawn under the model
+        itself: temperature and top_p change what is drawn, not what it is worth.
+        """
+        if len(uniforms) != self.batch:
+            raise ValueError(f"uniforms have {len(uniforms)} rows, and this engine draws batches of {self.batch}")
+        rows = [uniforms.t().contiguous()]
+        prefix = 0 if given is None else given.shape[1]
+        if given is not None and prefix:
+            forced = given.new_full((uniforms.shape[1], self.batch), -1)
+            forced[:prefix] = given.t()
+            rows.append(forced)
+        tick = self._tick(temperature, top_p, rows)
+        self.steps.reset()
+        if self.compiled and self.device.type == "cuda":
+            if tick not in self._recordings:
+                self._recordings[tick] = Recording(tick, self.steps, self.start(), rows)
+            codes, worth = self._recordings[tick].run(rows)
+        else:
+            drawn = list(stepped(tick, self.steps, self.start(), 0, zip(*rows, strict=True)))
+            codes, worth = (torch.stack(part) for part in zip(*drawn, strict=True))
+        worth[:prefix] = 0
+        return codes.t().contiguous(), worth.cpu().double().sum(0)
+
+    def start(self) -> Tensor:
+        """(batch,) the first input."""
+        return torch.full((self.batch,), self.model.before, device=self.device)
+
+    def _tick(self, temperature: float, top_p: float, rows: list[Tensor]) -> Run:
+        """(codes, uniforms, [forced,] *what `Steps.before` gave) -> the next codes and their nats, all (batch,)."""
+        key = (temperature, top_p, len(rows))
+        if key in self._ticks:
+            return self._ticks[key]
+
+        def tick(weights: Any, codes: Tensor, uniforms: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+            forced, tensors = others[: len(rows) - 1], others[len(rows) - 1 :]
+            log_p = self.steps.fast(weights, codes, *tensors).log_softmax(1)
+            plain = temperature == 1.0 and top_p == 1.0
+            drawn = invert(log_p if plain else sampling_law(log_p, temperature, top_p), uniforms)
+            if forced:
+                drawn = torch.where(forced[0] < 0, drawn, forced[0])
+            return drawn, log_p.gather(1, drawn[:, None])[:, 0]
+
+        def make() -> None:
+            self.steps.reset()
+            example = (self.start(), *(row[0] for row in rows), *self.steps.before(0, self.start()))
+            self._ticks[key] = self._build("timestep", tick, self.steps.weights, *example)
+
+        self._or_plainly(make)
+        return self._ticks[key]
+
+    def _or_plainly(self, make: Callable[[], None]) -> None:
+        """Make something compiled, or else everything anew, plainly."""
+        from models.compiling import CannotCompile
+
+        try:
+            make()
+        except CannotCompile as error:
+            warnings.warn(f"{error}; samples are drawn without, which takes longer", stacklevel=5)
+            self.compiled, self._build, self._ticks = False, plainly, {}
+            self.steps = self.model.steps(self.batch, fused=False)
+            make()
+
+
+def stepped(
+    tick: Run, steps: Steps, codes: Tensor, first: int, rows: Iterable[tuple[Tensor, ...]]
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Codes and nats, timestep by timestep from the `first` one on, whose input is `codes`."""
+    for t, row in enumerate(rows, first):
+        codes, nats = tick(codes, *row, *steps.before(t, codes))
+        yield codes, nats
+
+
+def cuda_graph(function: Callable[[], None]) -> Callable[[], None]:
+    """What the function does, as one CUDA graph; it is not run."""
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        function()
+    replay: Callable[[], None] = graph.replay
+    return replay
+
+
+class Recording:
+    """A whole number of periods, recorded once and replayed for the next ones with what they need in its buffers.
+
+    record: makes a function that repeats all that the given one does to memory
+    """
+
+    def __init__(self, tick: Run, steps: Steps, start: Tensor, rows: list[Tensor], record: Run = cuda_graph):
+        self.tick, self.steps, self.start, self.record = tick, steps, start, record
+        self.span = steps.period * -(-RECORDED // steps.period)
+        self.rows = [row.new_zeros(self.span, *row.shape[1:]) for row in rows]
+        self.code = start.clone()
+        self.out = [start.new_zeros(self.span, len(start)), torch.zeros(self.span, len(start), device=start.device)]
+        self.replay: Callable[[], None] | None = None
+
+    def _span(self, first: int) -> None:
+        """Timesteps `first` to `first` + span, from buffers to buffers."""
+        row_by_row = zip(*(row.unbind() for row in self.rows), strict=True)
+        for i, results in enumerate(stepped(self.tick, self.steps, self.code, first, row_by_row)):
+            for out, result in zip(self.out, results, strict=True):
+                out[i].copy_(result)
+        self.code.copy_(self.out[0][-1])
+
+    def run(self, rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Codes and nats, (timesteps, batch), for all rows. The first span, in which clocks begin, and what is left at the end
+        run plainly."""
+        found: tuple[list[Tensor], list[Tensor]] = ([], [])
+        self.code.copy_(self.start)
+        whole = len(rows[0]) // self.span * self.span
+        for first in range(0, whole, self.span):
+            for buffer, row in zip(self.rows, rows, strict=True):
+                buffer.copy_(row[first : first + self.span])
+            if not first:
+                self._span(first)
+            else:
+                self.replay = self.replay or self.record(partial(self._span, first))
+                self.replay()
+            for parts, out in zip(found, self.out, strict=True):
+                parts.append(out.clone())
+        rest = zip(*(row[whole:].unbind() for row in rows), strict=True)
+        for results in stepped(self.tick, self.steps, self.code.clone(), whole, rest):
+            for parts, result in zip(found, results, strict=True):
+                parts.append(result[None])
+        codes, nats = (torch.cat(parts) for parts in found)
+        return codes, nats
+
+
+def invert(log_p: Tensor, uniforms: Tensor) -> Tensor:
+    """(count,) the codes at which distribution functions reach the uniforms (count,); log_p: (count, 256), any offset."""
+    reached = log_p.exp().cumsum(1, dtype=uniforms.dtype)
+    codes = torch.searchsorted(reached, (uniforms * reached[:, -1])[:, None], right=True)
+    return codes[:, 0].clamp_max(LEVELS - 1)
+
+
+def sampling_law(log_p: Tensor, temperature: float, top_p: float) -> Tensor:
+    """log_p (count, 256) restricted to its nucleus, then divided by the temperature; not normalized.
+
+    As in the SaShiMi release, the nucleus is that of the untempered distribution.
+    """
+    if top_p < 1:
+        ordered, order = log_p.sort(dim=1, descending=True, stable=True)
+        before = ordered.exp().cumsum(1) - ordered.exp()
+        log_p = log_p.masked_fill((before >= top_p).scatter(1, order, before >= top_p), -torch.inf)
+    return log_p / temperature

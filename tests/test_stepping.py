@@ -1,0 +1,124 @@
+"""The engine that draws from autoregressive models: its three ways give the same samples."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from models import compiling
+from models.autoregressive import Autoregressive
+from models.generators import samplernn, sashimi, wavenet
+from models.layers.s4 import S4
+from models.layers.s4_steps import S4Step
+from models.stepping import Drawing, PlainSteps, Recording
+
+NETS = {
+    "wavenet": (wavenet, wavenet.WaveNet),
+    "sashimi": (sashimi, sashimi.SaShiMi),
+    "samplernn": (samplernn, samplernn.SampleRNN),
+}
+
+
+def net_of(name: str) -> Autoregressive:
+    torch.manual_seed(0)
+    module, kind = NETS[name]
+    return kind(module.PRESETS["smoke"], 16000, 75).freeze()
+
+
+def uniforms(batch: int, timesteps: int = 75) -> Tensor:
+    return torch.rand(batch, timesteps, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+
+
+class Fixed:
+    """A model whose next code never depends on anything."""
+
+    before, device = 0, torch.device("cpu")
+
+    def __init__(self, log_p: Tensor):
+        self.log_p = log_p
+
+    def steps(self, batch: int, *, fused: bool = False) -> PlainSteps:
+        return PlainSteps(lambda: lambda codes: self.log_p)
+
+
+def test_likelihood_of_a_draw_is_untempered() -> None:
+    log_p = torch.tensor([0.5, 0.3, 0.2]).log().expand(4, 3)
+    for temperature, top_p in ((1.0, 1.0), (0.5, 1.0), (1.0, 0.6)):
+        drawing = Drawing(Fixed(log_p), 4)
+        codes, nats = drawing(torch.full((4, 7), 0.4, dtype=torch.float64), None, temperature, top_p)
+        torch.testing.assert_close(nats, log_p[0][codes].double().sum(1))
+    with pytest.raises(ValueError, match="5 rows"):
+        drawing(torch.zeros(5, 7, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_an_engine_forgets_one_batch_before_the_next(name: str) -> None:
+    drawing = Drawing(net_of(name), 3)
+    first, nats = drawing(uniforms(3))
+    drawing(1 - uniforms(3))
+    again, nats_again = drawing(uniforms(3))
+    assert torch.equal(again, first)
+    assert torch.equal(nats_again, nats)
+
+
+@pytest.mark.parametrize("mode", ["dplr", "untied"])
+def test_both_forms_of_an_s4_step_are_one_function(mode: str) -> None:
+    torch.manual_seed(0)
+    layer = S4(4, 8, tied=mode == "dplr").requires_grad_(False)
+    plain, fused = (S4Step(layer, 3, fused=form) for form in (False, True))
+    x = torch.randn(12, 4, 3)
+    for u in x:
+        torch.testing.assert_close(fused(fused.weights, u, *fused.state), plain(plain.weights, u, *plain.state))
+
+
+@pytest.mark.parametrize("name", ["sashimi", "wavenet", pytest.param("samplernn", marks=pytest.mark.slow)])
+def test_compiled_steps_draw_the_same(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    net = net_of(name)
+    plain, nats = Drawing(net, 3)(uniforms(3))
+    drawing = Drawing(net, 3, compiled=True)
+    codes, nats_compiled = drawing(uniforms(3))
+    assert drawing.compiled
+    assert torch.equal(codes, plain)
+    torch.testing.assert_close(nats_compiled, nats, rtol=1e-4, atol=0)
+
+    def never(*_: Any, **__: Any) -> None:
+        raise AssertionError("it is there already")
+
+    monkeypatch.setattr(torch._inductor, "aoti_compile_and_package", never)
+    again, _ = Drawing(net, 3, compiled=True)(uniforms(3))
+    assert torch.equal(again, plain)
+
+
+def test_without_a_compiler_there_is_one_warning_and_the_same_samples(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no compiler is there\nand much more")
+
+    monkeypatch.setattr(compiling, "_made", broken)
+    net = net_of("sashimi")
+    with pytest.warns(UserWarning, match="no compiler is there.* drawn without") as caught:
+        codes, _ = Drawing(net, 2, compiled=True)(uniforms(2))
+    assert len(caught) == 1
+    assert torch.equal(codes, Drawing(net, 2)(uniforms(2))[0])
+
+
+@pytest.mark.parametrize("name", NETS)
+def test_recorded_spans_draw_the_same(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    net = net_of(name)
+    given = torch.randint(256, (3, 20), generator=torch.Generator().manual_seed(2))
+    drawing = Drawing(net, 3)
+    expected, nats = drawing(uniforms(3), given)
+    forced = torch.full((75, 3), -1)
+    forced[:20] = given.t()
+    rows = [uniforms(3).t().contiguous(), forced]
+    tick = drawing._tick(1.0, 1.0, rows)
+    drawing.steps.reset()
+    recorded: list[Callable[[], None]] = []
+    codes, worth = Recording(tick, drawing.steps, drawing.start(), rows, lambda f: recorded.append(f) or f).run(rows)
+    assert len(recorded) == 1
+    assert torch.equal(codes.t(), expected)
+    assert torch.equal(codes[:20].t(), given)
+    torch.testing.assert_close(worth[20:].double().sum(0), nats)
