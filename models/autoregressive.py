@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -109,6 +110,10 @@ class Autoregressive(Generator):
         codes = self.quantizer.encode_clips(clips)
         scored = torch.ones_like(codes, dtype=torch.bool) if self.config.train_on_padding else clips.mask()
         return cross_entropy(self.logits(codes), codes, scored)
+
+    def loss_weight(self, valid: np.ndarray) -> int:
+        """See `Objective`: the loss is a mean over timesteps, of which clips have equally many where padding counts."""
+        return len(valid) if self.config.train_on_padding else int(valid.sum())
 
     def shortened(self, clips: Clips, rng: torch.Generator) -> Clips:
         """Training clips without most of the silence behind the longest of them, as `margin` says."""

@@ -108,7 +108,7 @@ def benchmark(options: Options) -> "RunBenchmark":
     if options.corpus == "folder" and "source" in options.machine:
         assignments = [f"corpus.name={folder_name(options.machine['source'])}", *assignments]
     settings = setting_tools.parse(assignments)
-    spaces = ["corpus", "classifier", "sampling", *map(model_name, options.models)]
+    spaces = ["corpus", "classifier", "features", "sampling", *map(model_name, options.models)]
     for name, _ in settings:
         if (space := name.partition(".")[0]) not in spaces:
             raise EarshotError(unknown("space of settings", space, spaces))
