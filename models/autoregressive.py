@@ -24,7 +24,7 @@ from models.clips import ClipArray, Clips
 from models.generators.base import Generator, Samples
 from models.layers.quantization import LEVELS, ZERO, Quantizer
 from models.randomness import SampleRandom
-from models.stepping import Drawing, PlainSteps, Steps
+from models.stepping import Drawing, PlainSteps, Steps, state_bytes
 from models.training_config import TrainingConfig
 
 Stepper = Callable[[Tensor], Tensor]  # codes (batch,) int64 of one timestep -> logits (batch, 256) of the next one
@@ -147,6 +147,11 @@ class Autoregressive(Generator):
             batch = clips.batch(range(first, min(first + 64, len(clips))))
             counts += torch.bincount(self.quantizer.encode_clips(batch)[batch.mask()], minlength=LEVELS)
         return float(torch.special.entr(counts / counts.sum()).sum() / math.log(2))
+
+    @torch.no_grad()
+    def sampling_bytes(self) -> int:
+        """See `Generator.sampling_bytes`: the state of a sequence, and its uniforms, codes and nats, twice over."""
+        return state_bytes(self.steps) + 48 * self.timesteps
 
     @torch.inference_mode()
     def continue_clips(self, clips: Clips, timesteps: int, rng: SampleRandom | None = None, **sampling: Any) -> Samples:
