@@ -425,7 +425,7 @@ def test_a_folder_is_listed_not_copied(tmp_path: Path) -> None:
     (source / "notes.txt").write_text("no audio")
     audio_folder(source, ".hidden/a.wav", "wren/.b.wav")
     found = listed(source, tmp_path / "out", PLAIN)
-    assert sorted(os.listdir(tmp_path / "out")) == ["index.csv", "source.json"]
+    assert sorted(os.listdir(tmp_path / "out")) == ["index.csv", "rejected.csv", "source.json"]
     assert [each.path for each in found[:3]] == ["robin/0.flac", "robin/0.wav", "robin/1.flac"]
     assert {each.label for each in found} == {"wren", "robin"}
     assert Counter(each.split for each in found) == {"train": 32, "validation": 4, "test": 4}
@@ -486,8 +486,10 @@ def test_what_cannot_be_judged_is_refused_before_anything_runs(tmp_path: Path) -
     (birds / "table.csv").write_text("path,label\na/0.wav,x\na/1.wav,\na/2.wav,y\n")
     with pytest.raises(ValueError, match=r"1 of 3 files.*no label, e\.g\. a/1\.wav"):
         check(replace(PLAIN, labels="table.csv"), birds)
+    check(PLAIN, audio_folder(tmp_path / "one", *(f"a/{n}.wav" for n in range(9))))  # one sub-folder says nothing
+    (birds / "table.csv").write_text("path,label\na/0.wav,x\na/1.wav,x\na/2.wav,x\n")
     with pytest.raises(ValueError, match="two classes or more, or none at all"):
-        check(PLAIN, audio_folder(tmp_path / "one", *(f"a/{n}.wav" for n in range(9))))
+        check(replace(PLAIN, labels="table.csv"), birds)
     with pytest.raises(ValueError, match="give at least 3 of a label"):
         check(PLAIN, audio_folder(tmp_path / "few", "a/0.wav", "b/0.wav", "c/0.wav", "d/0.wav"))
 
