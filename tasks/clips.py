@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks import audio, taken
+from tasks import audio, scaling, taken
 from tasks.corpora.base import SPLITS, Corpus, Progress, Recording, natural_key
 from tasks.preparing import Job, Prepared, prepare_all, write_row
 
@@ -71,7 +71,10 @@ def prepare_clips(
         _compact(clips, [result.row for result in kept])
     _write_table(out / "clips.csv", recordings, kept)
     (out / "labels.json").write_text(json.dumps(labels) + "\n", encoding="utf-8")
-    metrics = _metrics(recordings, kept, len(prepared) - len(kept) - len(failed), labels, config)
+    quiet, gain = len(prepared) - len(kept) - len(failed), 1.0
+    if corpus.rescales(config) and (training := [each.peak for each in kept if recordings[each.row].split == "train"]):
+        kept, gain = scaling.to_full_scale(clips, kept, max(training))
+    metrics = _metrics(recordings, kept, quiet, labels, config) | {"gain": gain}
     metrics["rejected"] = len(failed)
     metrics |= taken.account(recordings, kept, refused, metrics, corpus.left_out(config, source), silence_db)
     print("\n".join(metrics["account"]))

@@ -1,9 +1,12 @@
 """Music as corpora: long files in windows, folders of mixed recordings, the release's piano music, and our own miniatures."""
 
 import csv
+import json
 import os
+import shutil
 import subprocess
 import sys
+import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +15,18 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
+from models.layers.quantization import Quantizer
 from tasks import audio
 from tasks.clips import prepare_clips
-from tasks.corpora import _windows
+from tasks.corpora import _release_music, _windows, beethoven, youtubemix
 from tasks.corpora import folder as folder_module
 from tasks.corpora._dealing import deal_by_length
+from tasks.corpora._release_music import split_of
 from tasks.corpora.base import SPLITS, Recording
+from tasks.settings import of_corpus
+from tests import reference
 
 ROOT = Path(__file__).parent.parent
 RNG = np.random.default_rng(3)
@@ -259,3 +267,143 @@ def test_recordings_stand_for_themselves_unless_they_are_numbered() -> None:
     assert Recording("a.wav", None, None, "train").window is None
     cut = list(_windows.cut(Recording("a.wav", None, None, "train"), 32000, 16000, folder_module.Config()))
     assert [(each.window, each.start) for each in cut] == [(0, 0), (1, 16000)]
+
+
+# ---------------------------------------------------------------------------------------------- the release's piano music
+
+
+def release_folder(place: Path, names: list[str], sounds: list[np.ndarray], rate: int = 16000) -> Path:
+    place.mkdir(parents=True)
+    for name, sound in zip(names, sounds, strict=True):
+        soundfile.write(place / name, sound, rate)
+    return place
+
+
+def archive_of(folder: Path, path: Path) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(folder.iterdir()):
+            archive.write(file, f"{folder.name}/{file.name}")
+            archive.writestr(f"__MACOSX/{folder.name}/._{file.name}", b"shadow")
+    return path
+
+
+@pytest.mark.parametrize("collection", ["beethoven", "youtubemix", "mixed"])
+def test_the_splits_are_those_of_the_release(tmp_path: Path, collection: str) -> None:
+    fixture = reference.load("dataset_splits").folder
+    names = json.loads((fixture / "in_listings.json").read_text())[collection]
+    expected = json.loads((fixture / "out_splits.json").read_text())[collection]
+    source = release_folder(tmp_path / "in", names, [RNG.integers(-99, 99, 300, dtype=np.int16)] * len(names))
+    corpus = (youtubemix if collection == "youtubemix" else beethoven).__dict__
+    cls = corpus["YouTubeMix" if collection == "youtubemix" else "Beethoven"]
+    config = corpus["Config"](clip_seconds=300 / 16000)
+    cls().download(config, tmp_path / "out", archive_of(source, tmp_path / "any.zip"), quiet, 1)
+    found: dict[str, list[str]] = {"train": [], "val": [], "test": []}
+    for recording in cls().recordings(config, tmp_path / "out"):
+        found[recording.split.replace("validation", "val")].append(Path(recording.path).name)
+    assert found == expected
+
+
+def test_the_sizes_of_the_splits_are_those_of_the_release() -> None:
+    for count, *sizes in reference.load("dataset_splits").arrays["out_split_sizes"].tolist():
+        found = Counter(split_of(number, count) for number in range(count))
+        assert [found[split] for split in SPLITS] == sizes
+
+
+@pytest.mark.parametrize(("slicing", "law"), [("drop", "mu-law"), ("padded", "mu-law"), ("keep", "linear")])
+def test_windows_and_codes_are_those_of_the_release(tmp_path: Path, slicing: str, law: str) -> None:
+    fixture = reference.load("dataset_splits")
+    timesteps = fixture.config["config"]["slicings"][slicing]["sample_len"]
+    ends = np.cumsum(fixture.arrays["in_lengths"])
+    sounds = np.split(fixture.arrays["in_audio"], ends[:-1])
+    names = [f"rec{number}.wav" for number in range(len(sounds))]
+    source = release_folder(tmp_path / "in", names, sounds)
+    corpus, config = beethoven.Beethoven(), beethoven.Config(clip_seconds=timesteps / 16000)
+    corpus.download(config, tmp_path / "out", source, quiet, 1)
+    found = list(corpus.recordings(config, tmp_path / "out"))
+    listed = json.loads((fixture.folder / "out_examples.json").read_text())[slicing]
+    whole = [tuple(example) for example in listed if example[2] == timesteps]
+    assert [(Path(each.path).name, each.start, timesteps) for each in found] == whole
+    for item in fixture.config["config"]["items"]:
+        name, start, length = listed[item]
+        if length < timesteps:
+            continue
+        window = start // timesteps
+        (heard,) = audio.windows(tmp_path / "out" / "recordings" / name, [window], timesteps, 16000)
+        assert isinstance(heard, np.ndarray)
+        codes = Quantizer(law, per_clip=True).encode(torch.from_numpy(heard)[None])[0].numpy()
+        expected = fixture.arrays[f"out_{slicing}__item{item}_y"][:, 0]
+        assert np.abs(codes - expected).max() <= 1
+        assert np.mean(codes != expected) < 0.01
+
+
+def test_an_archive_its_folder_and_the_hub_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    minute = [RNG.integers(-2000, 2000, (2 * 4000 + 99, 2), dtype=np.int16) for _ in range(20)]
+    folder = release_folder(tmp_path / "youtube_mix", [f"out{number:03d}.wav" for number in range(20)], minute, 4000)
+    archive = archive_of(folder, tmp_path / "local.zip")
+    asked: list[str] = []
+
+    def fetch(url: str, target: Path, sha256: str | None, progress: Any) -> None:
+        assert sha256 is None
+        asked.append(url)
+        shutil.copy(archive, target)
+
+    monkeypatch.setattr(_release_music.download, "fetch", fetch)
+    monkeypatch.delenv("HF_ENDPOINT", raising=False)
+    corpus, config = youtubemix.YouTubeMix(), youtubemix.Config(sample_rate=4000, clip_seconds=1.0)
+    found = []
+    for name, source in (("archive", archive), ("folder", folder), ("hub", None)):
+        metrics = prepared(corpus, config, source, tmp_path / name / "corpus")
+        found.append((metrics, codes_of(tmp_path / name / "corpus").tobytes()))
+    assert found[0] == found[1] == found[2]
+    assert asked == ["https://huggingface.co/datasets/krandiash/youtubemix/resolve/main/youtubemix.zip"]
+    metrics = found[0][0]
+    assert metrics["clips"] == {"train": 34, "validation": 2, "test": 4}
+    assert metrics["left_out_seconds"] == {"at the ends of files": pytest.approx(20 * 99 / 4000, abs=1e-3)}
+    # one gain for all: from the training clips alone, the mean of the channels before it
+    mixed = [sound.astype(np.float64).mean(axis=1) for sound in minute]
+    loudest = max(np.abs(np.rint(sound[:8000])).max() for sound in mixed[:17])
+    assert metrics["gain"] == 32767 / loudest
+    expected = np.rint(np.rint(mixed[3][4000:8000]) * metrics["gain"])
+    assert np.array_equal(np.load(tmp_path / "hub" / "corpus" / "2" / "clips.npy")[7], expected)
+    # another content under the same address is refused, and said so
+    assert (tmp_path / "hub" / "corpus" / "youtubemix.zip.sha256").exists()
+    shutil.rmtree(tmp_path / "hub" / "corpus" / "1")
+    archive_of(release_folder(tmp_path / "other", ["a.wav"], minute[:1]), archive)
+    with pytest.raises(ValueError, match="when it was first downloaded, as noted in"):
+        corpus.download(config, tmp_path / "hub" / "corpus" / "1", None, quiet, 1)
+
+
+def test_what_is_wrong_with_a_release_archive_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    corpus, config = beethoven.Beethoven(), beethoven.Config()
+    folder = release_folder(tmp_path / "in", [f"{n}.wav" for n in range(20)], [np.zeros(16000, np.int16)] * 20)
+    corpus.download(config, tmp_path / "out", folder, quiet, 1)
+    with pytest.raises(
+        ValueError, match=r"as long as a clip of 8 s: the longest has 1 s\. Take --clip-seconds 1 or less"
+    ):
+        list(corpus.recordings(config, tmp_path / "out"))
+    with pytest.raises(ValueError, match=r"does not exist: name beethoven\.zip"):
+        corpus.download(config, tmp_path / "out", tmp_path / "nowhere", quiet, 1)
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ValueError, match="wavs in 0 folders"):
+        corpus.download(config, tmp_path / "out", tmp_path / "empty", quiet, 1)
+    with pytest.raises(ValueError, match=r"unknown corpus\.level 'clip'\. Available: corpus, recorded"):
+        beethoven.Config(level="clip")
+
+    def fetch(url: str, *_: Any) -> None:
+        raise _release_music.download.DownloadError(f"cannot download {url}: Name or service not known")
+
+    monkeypatch.setattr(_release_music.download, "fetch", fetch)
+    with pytest.raises(ValueError, match=r"Name or service not known; or fetch it.*--source path/to/beethoven\.zip"):
+        corpus.download(config, tmp_path / "new" / "1", None, quiet, 1)
+
+
+def test_the_published_lengths_are_the_defaults() -> None:
+    assert (beethoven.Config().timesteps, youtubemix.Config().timesteps) == (128_000, 131_072)
+    assert beethoven.Beethoven().expected_size(beethoven.Config())[1] == 4328
+    assert youtubemix.YouTubeMix().expected_size(youtubemix.Config())[1] == 240 * 7
+
+
+def test_beethovens_models_hear_linear_codes_unless_told_otherwise() -> None:
+    models = ["wavenet", "noise"]
+    assert of_corpus("beethoven", models, "smoke") == ["wavenet.quantization=linear"]
+    assert of_corpus("youtubemix", models, "paper") == of_corpus("folder", models, "small") == []

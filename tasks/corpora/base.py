@@ -84,6 +84,8 @@ class Corpus:
     """Whether the corpus is nothing without `--source`."""
     download_settings: ClassVar[tuple[str, ...]] = ()
     """The fields of `Config` that decide what `download` leaves behind; the others concern the clips alone."""
+    quantization: ClassVar[str] = ""
+    """The codes, mu-law or linear, that autoregressive models hear at the corpus' front door; "" leaves them to the models."""
     most_rejected: ClassVar[float] = 0.01
     """The share of the recordings that may be unusable; where there are more, nothing is prepared."""
 
@@ -133,6 +135,10 @@ class Corpus:
     def silence_db(self, config: Any) -> float | None:
         """The level in dB of full scale that a clip must exceed for a tenth of a second to be taken; None: all are."""
         return None
+
+    def rescales(self, config: Any) -> bool:
+        """Whether all clips are made louder by one factor, with which the loudest training clip reaches full scale."""
+        return False
 
     def root(self, config: Any, folder: Path) -> Path:
         """The folder that `Recording.path` is relative to."""
