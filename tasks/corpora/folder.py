@@ -70,19 +70,17 @@ class Folder(Corpus):
     download_settings = ("name", "labels", "validation_fraction", "test_fraction", "split_seed")
 
     def check(self, config: Config, source: Path | None) -> None:
-        """Whether there are files, labels for all of them, two classes or more, and enough of them for three splits."""
+        """Whether there are files, labels for all of them or for none, and enough of them for three splits."""
         root = _existing(source)
         listed = _listed(root, config.labels)
         bare = [row.path for row in listed if row.label is None]
-        if len(bare) == len(listed):
-            raise ValueError(
-                f"{root}: this corpus has no labels, and a classifier, which is the judge, needs them: put files of one "
-                "class into one sub-folder, or give --set corpus.labels=table.csv"
-            )
-        if bare:
+        if bare and len(bare) < len(listed):
             raise ValueError(f"{len(bare)} of {len(listed)} files in {root} have no label, e.g. {', '.join(bare[:3])}")
-        if len({row.label for row in listed}) < 2:
-            raise ValueError(f"all files in {root} have the label {listed[0].label!r}: a classifier needs two or more")
+        if len({row.label for row in listed}) < 2 and not bare:
+            raise ValueError(
+                f"all files in {root} have the label {listed[0].label!r}: give two classes or more, or none at all "
+                "(--set corpus.labels=none)"
+            )
         _splits(listed, config)
 
     def fingerprint(self, config: Config, source: Path | None) -> str:
