@@ -123,10 +123,10 @@ def test_a_changed_setting_is_a_path_of_its_own(workdir: Path) -> None:
 
 
 def test_a_folder_that_cannot_be_judged_is_told_at_once(workdir: Path, tmp_path: Path) -> None:
-    (source := tmp_path / "takes").mkdir()
+    (source := tmp_path / "takes" / "one").mkdir(parents=True)
     for number in range(4):
         (source / f"{number}.wav").touch()
-    for words, told in (([], "give --source"), (["--source", str(source)], "this corpus has no labels")):
+    for words, told in (([], "give --source"), (["--source", str(source.parent)], "the label 'one'")):
         answer = door(workdir, *words, corpus="folder")
         assert answer.returncode == 2, answer.stderr
         assert told in answer.stderr

@@ -83,6 +83,10 @@ class Folder(Corpus):
             )
         _splits(listed, config)
 
+    def has_classes(self, config: Config, source: Path | None) -> bool:
+        """Whether sub-folders or the table name any."""
+        return any(row.label is not None for row in _listed(_existing(source), config.labels))
+
     def fingerprint(self, config: Config, source: Path | None) -> str:
         """A hash of the names and sizes of the audio files, and of the table: quick enough for every run."""
         root = _existing(source)
