@@ -34,6 +34,7 @@ class SampleSet:
     held_out:          real clips that no generator was trained on. Of a reference: with their features. Of a generated
                        set: with their log-likelihood under the generator, which is what NLL is computed from; the
                        likelihood that a generator gives to its own samples says nothing about how good it is
+    calibration:       of a reference: real clips on which thresholds are set, and nothing is measured (the validation split)
     unigram_entropy:   bits per timestep of the histogram of quantized values, in the same likelihood space
 
     Raises ValueError where shapes disagree, features hold NaN or infinity, or log-probabilities are none.
@@ -49,6 +50,7 @@ class SampleSet:
     sample_rate: int = 0
     held_out: Optional["SampleSet"] = None
     unigram_entropy: float | None = None
+    calibration: Optional["SampleSet"] = None
 
     def __post_init__(self) -> None:
         for name in PER_SAMPLE:
@@ -97,6 +99,13 @@ class SampleSet:
         if array is None:
             raise ValueError(f"this SampleSet has no {name}; pass SampleSet({name}=...)")
         return array
+
+    @property
+    def classes(self) -> int:
+        """How many classes there are; 0 where there are none, as in music."""
+        if self.log_probabilities is not None:
+            return self.log_probabilities.shape[1]
+        return 0 if self.labels is None else int(self.labels.max()) + 1
 
     @cached_property
     def features64(self) -> np.ndarray:

@@ -46,8 +46,12 @@ def judge(
     listen: listening.Listen,
     out: Path,
     progress: Progress,
+    waveforms: bool = False,
 ) -> dict[str, Any]:
-    """Draw samples FIRST to FIRST + count from the model in `train`, and measure them against `reference`."""
+    """Draw samples FIRST to FIRST + count from the model in `train`, and measure them against `reference`.
+
+    waveforms: as in `measuring.evaluate_clips`
+    """
     import numpy as np
     import soundfile
 
@@ -71,7 +75,7 @@ def judge(
     (out / drawing.WAVS).mkdir(exist_ok=True)
     for row in range(min(HEARD, count)):
         soundfile.write(out / drawing.WAVS / f"sample_{FIRST + row}.wav", samples[row], rate, subtype="PCM_16")
-    metrics = measuring.evaluate_clips(reference, samples, rate, listen, out, progress)
+    metrics = measuring.evaluate_clips(reference, samples, rate, listen, out, progress, waveforms)
     shutil.rmtree(shards)
     return metrics
 

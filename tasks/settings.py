@@ -14,7 +14,8 @@ Settings = tuple[tuple[str, str], ...]  # (("wavenet.layers", "20"), ...): sorte
 MODELS = ("wavenet", "sashimi", "wavegan", "flow_matching", "noise")
 # Whose features are compared: those of the benchmark's classifier, and of ears that are independent of it.
 CLASSIFIER_FEATURES = "classifier"
-FEATURES = (CLASSIFIER_FEATURES, "melproj")
+INDEPENDENT = "melproj"  # the judge of a corpus that has no classes, unless others are named
+FEATURES = (CLASSIFIER_FEATURES, INDEPENDENT)
 # Limits of a training change its result, so they are settings of every model, and show in its path.
 LIMITS: dict[str, Any] = {"max_steps": None, "max_hours": None}
 

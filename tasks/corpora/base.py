@@ -79,7 +79,8 @@ class Corpus:
     citation: ClassVar[str]
     homepage: ClassVar[str]
     labels: ClassVar[tuple[str, ...]] = ()
-    """The classes in their natural order; () = the labels that occur, naturally sorted."""
+    """The classes in their natural order; () = none, or, where `has_classes` says so, the labels that occur, naturally
+    sorted."""
     needs_source: ClassVar[bool] = False
     """Whether the corpus is nothing without `--source`."""
     download_settings: ClassVar[tuple[str, ...]] = ()
@@ -96,7 +97,17 @@ class Corpus:
             setattr(cls, name, fields.get(name, ""))
 
     def check(self, config: Any, source: Path | None) -> None:
-        """Raise ValueError where it can be known before anything runs that no benchmark can come of this."""
+        """Raise ValueError where it can be known before anything runs that no benchmark can come of this.
+
+        Labels are not needed, but all recordings have one or none has.
+        """
+
+    def has_classes(self, config: Any, source: Path | None) -> bool:
+        """Whether recordings say which class they are of: then a classifier is the judge, else independent ears.
+
+        Known before anything runs: from `labels`, unless a subclass finds out otherwise.
+        """
+        return bool(self.labels)
 
     def fingerprint(self, config: Any, source: Path | None) -> str:
         """What else decides what `download` leaves behind: "", or a hash of what lies at `source`. Called often."""

@@ -97,6 +97,10 @@ class Folder(Corpus):
         if by_time(found, config)[0]:
             splits_of(measured(root, found)[0], config)
 
+    def has_classes(self, config: Config, source: Path | None) -> bool:
+        """Whether sub-folders or the table name any."""
+        return any(row.label is not None for row in listed(existing(source), config.labels))
+
     def fingerprint(self, config: Config, source: Path | None) -> str:
         """A hash of the names and sizes of the audio files, and of the table: quick enough for every run."""
         root = existing(source)
