@@ -25,8 +25,8 @@ AFTER_CLIPS = ("classifier", "features", "reference", "train", "import", "likeli
 # The stages, and those that can become stale when one is made again.
 FOLLOWING = {
     "release": ("import", "classifier", "features", "reference", "likelihood", "samples", "evaluation"),
-    "download": ("clips", *AFTER_CLIPS),
-    "clips": AFTER_CLIPS,
+    "download": ("clips", *AFTER_CLIPS, "export"),
+    "clips": (*AFTER_CLIPS, "export"),
     "classifier": ("features", "reference", "evaluation"),
     "features": ("reference", "evaluation"),
     "reference": ("evaluation",),
@@ -35,6 +35,7 @@ FOLLOWING = {
     "likelihood": ("evaluation",),
     "samples": ("features", "evaluation"),
     "evaluation": (),
+    "export": (),
     "report": (),
 }
 STAGES = tuple(FOLLOWING)

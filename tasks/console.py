@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from tasks.artifact import ArtifactTask
 
 PROGRESS_SECONDS = 10.0
+FAILURES = "EARSHOT_FAILURES"  # in the environment: a file in which the front door is told what failed
 _last_progress: dict[str, float] = {}
 
 
@@ -52,7 +53,7 @@ def failed(name: str, error: EarshotError) -> None:
 
 def note(error: EarshotError) -> None:
     """Note an error's kind for the front door's exit status: Luigi's workers are other processes."""
-    if path := os.environ.get("EARSHOT_FAILURES"):
+    if path := os.environ.get(FAILURES):
         with contextlib.suppress(OSError), open(path, "a") as file:  # at worst, the exit status tells less
             file.write(f"{type(error).__name__}\n")
 

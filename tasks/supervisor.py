@@ -165,6 +165,8 @@ def _watch(name: str, process: subprocess.Popen[str]) -> str:
         message: dict[str, Any] = json.loads(line)
         if "error" in message:
             error = message["error"]
+        elif "note" in message:
+            console.say(name, message["note"])
         else:
             console.progress(name, message["done"], message["total"], message["text"])
     return error
