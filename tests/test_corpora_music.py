@@ -1,6 +1,7 @@
 """Music as corpora: long files in windows, folders of mixed recordings, the release's piano music, and our own miniatures."""
 
 import csv
+import hashlib
 import json
 import os
 import shutil
@@ -20,7 +21,7 @@ import torch
 from models.layers.quantization import Quantizer
 from tasks import audio
 from tasks.clips import prepare_clips
-from tasks.corpora import _release_music, _windows, beethoven, youtubemix
+from tasks.corpora import _release_music, _score, _tones, _windows, beethoven, miniatures, youtubemix
 from tasks.corpora import folder as folder_module
 from tasks.corpora._dealing import deal_by_length
 from tasks.corpora._release_music import split_of
@@ -407,3 +408,79 @@ def test_beethovens_models_hear_linear_codes_unless_told_otherwise() -> None:
     models = ["wavenet", "noise"]
     assert of_corpus("beethoven", models, "smoke") == ["wavenet.quantization=linear"]
     assert of_corpus("youtubemix", models, "paper") == of_corpus("folder", models, "small") == []
+
+
+# ---------------------------------------------------------------------------------------------- miniatures
+
+
+def test_the_pieces_are_different_and_playable() -> None:
+    pieces = [_score.compose(number) for number in range(64)]
+    assert _score.compose(5) == pieces[5]
+    assert len({(piece.key, piece.figure, piece.beats_per_minute) for piece in pieces}) > 55
+    assert {piece.instrument for piece in pieces} == {"plucked", "struck"}
+    for piece in pieces:
+        assert 10 < piece.seconds < 20
+        assert len(piece.notes) > 20
+        for note in piece.notes:
+            assert 34 <= note.pitch <= 84
+            assert 0 < note.velocity < 1
+            assert 0 <= note.start < note.start + note.seconds < piece.seconds + 1
+    for split, count in (("train", 48), ("validation", 8), ("test", 8)):
+        members = [piece for number, piece in enumerate(pieces) if miniatures.split_of(number) == split]
+        assert len(members) == count
+        assert 2 * sum(piece.instrument == "struck" for piece in members) == count
+
+
+@pytest.mark.parametrize("instrument", ["plucked", "struck"])
+@pytest.mark.parametrize("pitch", [36, 50, 69, 84])
+def test_tones_are_in_tune_ring_down_and_sound_as_they_are_struck(instrument: str, pitch: int) -> None:
+    hertz = 440 * 2 ** ((pitch - 69) / 12)
+    soft, hard = (_tones.tone(instrument, _score.Note(0, 2.0, pitch, v), v) for v in (0.25, 0.875))
+    assert np.isfinite(hard).all()
+    assert abs(hard.mean()) < 0.01
+    spectrum = np.abs(np.fft.rfft(hard * np.hanning(len(hard)), 1 << 19))
+    near = np.fft.rfftfreq(1 << 19, 1 / _tones.RATE)
+    inside = (near > 0.97 * hertz) & (near < 1.03 * hertz)
+    heard = near[inside][spectrum[inside].argmax()]
+    assert abs(1200 * np.log2(heard / hertz)) < 4  # cents
+    level = [float(np.sqrt(np.mean(part**2))) for part in np.array_split(hard[: 2 * _tones.RATE], 4)]
+    assert level[0] > level[1] > level[2] > level[3] > 0
+
+    def brightness(tone: np.ndarray) -> float:
+        power = np.square(np.abs(np.fft.rfft(tone[:12000])))
+        return float((power * np.fft.rfftfreq(12000)).sum() / power.sum())
+
+    assert brightness(hard) > brightness(soft)
+
+
+def test_turning_is_that_of_the_library_to_rounding() -> None:
+    for angle in np.linspace(0.001, 6.2, 50):
+        assert np.allclose(_tones.turn(angle), (np.cos(angle), np.sin(angle)), atol=1e-12)
+    n = np.arange(3000)
+    assert np.allclose(_tones.damped(0.3, 0.999, 3000), 0.999**n * np.sin(0.3 * n), atol=1e-10)
+
+
+def test_miniatures_are_the_same_everywhere_and_after_a_kill(tmp_path: Path) -> None:
+    corpus, config = miniatures.Miniatures(), miniatures.Config(pieces=8, clip_seconds=2.0)
+    metrics = prepared(corpus, config, None, tmp_path / "a")
+    first = tmp_path / "a" / "1" / "recordings" / "0000.wav"
+    # 16 bits of a sum of some fifty tones: another order of additions, or another library's sine, would show here
+    digest = hashlib.sha256(first.read_bytes()).hexdigest()[:12]
+    assert digest == "d975ffd66cba"
+    assert metrics["clips"] == {"train": 44, "validation": 8, "test": 7}
+    assert json.loads((tmp_path / "a" / "2" / "labels.json").read_text()) == []
+    codes = codes_of(tmp_path / "a")
+    assert np.abs(codes.astype(int)).max(axis=1).min() > 300
+    places = {split: {row["source"] for row in rows_of(tmp_path / "a") if row["split"] == split} for split in SPLITS}
+    assert not places["train"] & places["test"] | places["train"] & places["validation"]
+    # what a killed attempt may leave
+    (tmp_path / "b" / "1" / "recordings").mkdir(parents=True)
+    shutil.copy(first, tmp_path / "b" / "1" / "recordings" / "0000.wav")
+    (tmp_path / "b" / "1" / "recordings" / "0001.77.tmp").write_text("half")
+    assert prepared(corpus, config, None, tmp_path / "b") == metrics
+    assert np.array_equal(codes_of(tmp_path / "b"), codes)
+    assert len(list((tmp_path / "b" / "1" / "recordings").iterdir())) == 8
+    with pytest.raises(ValueError, match="leave out --source"):
+        corpus.download(config, tmp_path / "c", tmp_path, quiet, 1)
+    with pytest.raises(ValueError, match=r"corpus\.pieces=4 leaves splits empty; take at least 8"):
+        miniatures.Config(pieces=4)

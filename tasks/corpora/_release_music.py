@@ -1,8 +1,8 @@
 """What the two music corpora of the SaShiMi release share: archives of wavs on the Hub, splits by file, windows.
 
-The splits are by file, in natural order: the first int(0.88 n) are for training, those up to int(0.94 n) for validation, the
-rest for the test. Every file is cut into consecutive windows from its beginning, and what is left over at its end is dropped.
-Both are exactly as in the release.
+The splits are by file, in natural order: the first int(0.88 n) are for training, those up to int(0.94 n) for
+validation, the rest for the test. Every file is cut into consecutive windows from its beginning, and what is left over
+at its end is dropped. Both are exactly as in the release.
 """
 
 import json

@@ -1,15 +1,16 @@
 """A folder of your own: wav, flac, ogg, mp3, opus or aiff files of any rate and length, given by --source.
 
-Long files are cut into consecutive clips. What is left over at the end of a file is a clip, padded with silence, if it fills
-half of one. A file that cannot be read is listed with the reason, and the others are taken.
+Long files are cut into consecutive clips. What is left over at the end of a file is a clip, padded with silence, if it
+fills half of one. A file that cannot be read is listed with the reason, and the others are taken.
 
-No file is in two splits: about a tenth of the audio goes to each of validation and test, in whole files (with labels: of
-the files of every label). Where there are fewer than three, each is divided by time: its beginning is for training, its end
-for the test, and between two splits one clip is left out.
+No file is in two splits: about a tenth of the audio goes to each of validation and test, in whole files (with labels:
+of the files of every label). Where there are fewer than three, each is divided by time: its beginning is for training,
+its end for the test, and between two splits one clip is left out.
 
-The files stay where they are: what is kept is `index.csv`, with the relative path, length, size and sha256 of each. They are
-read once more when the clips are made, and a file that has changed or gone by then stops the run; from then on the clips
-stand for themselves. The splits follow from the relative paths, lengths (or labels, speakers) and the seed alone.
+The files stay where they are: what is kept is `index.csv`, with the relative path, length, size and sha256 of each.
+They are read once more when the clips are made, and a file that has changed or gone by then stops the run; from then on
+the clips stand for themselves. The splits follow from the relative paths, lengths (or labels, speakers) and the seed
+alone.
 
 Licence: whatever holds for your recordings.
 Citation: whatever your recordings ask for.
