@@ -1,9 +1,9 @@
 """Runaway noise: where in a clip the sound degenerates into noise, as an autoregressive model's may when it leaves its path.
 
 Short-time spectral flatness (Gray & Markel 1974) and power, in frames of 25 ms as in `metrics/acoustics.py`, are looked at in
-windows of half a second, one every eighth. A window is *noise* where it is as loud as the corpus usually is, within 20 dB, and
-three quarters of its frames are flatter than the threshold. So a hiss between notes is none, since it is quiet, and neither
-is an s or a drum, which is short. Clips shorter than a window are one window.
+windows of half a second, one every eighth. A window is *noise* where three quarters of its frames are as loud as the corpus
+usually is, within 20 dB, and three quarters are flatter than the threshold. So a hiss between notes is none, since it is quiet,
+and neither is an s or a drum, which is short. Clips shorter than a window are one window.
 
 The threshold is learned from real clips that nothing else is measured on (the validation split). What the flattest loud window
 of a clip reaches exceeds it in one of two hundred of them at most. Since they may be few, it is also no lower than what one
@@ -25,7 +25,7 @@ FRAME_SECONDS, FRAMES, HOP = 0.025, 20, 5  # of a frame; frames in a window, and
 QUIET_DB = 20.0  # below the corpus's usual window: not looked at
 SILENT_DB, SILENT_FLATNESS = -60.0, -100.0  # digital silence is as flat as noise, and is none
 SURE, LEAST_DB = 0.999, -12.0  # nothing that is less flat is called noise
-SUSTAINED = 0.25  # this quantile of a window's frames must be above the threshold
+SUSTAINED = 0.25  # this quantile of a window's frames tells for it: three quarters are above
 ALLOWED = 1 / 200  # real clips that may be above it
 ROOM_DB, WHITE_DB = -5.0, -3.2  # white noise has -2.7 on average at this quantile, and hardly ever less than the latter
 TIMESTEPS_AT_ONCE = 2**20
@@ -34,8 +34,8 @@ NEVER = -np.inf
 
 @dataclass(frozen=True)
 class Windows:
-    """Of n clips in w windows each. level: (n, w) dB re full scale; flatness: (n, w) dB, that of the frames at `SUSTAINED`;
-    starts: (w,) seconds; seconds: how long a window is
+    """Of n clips in w windows each. level: (n, w) dB re full scale, and flatness: (n, w) dB, which three quarters of a window's
+    frames reach; starts: (w,) seconds; seconds: how long a window is
     """
 
     level: np.ndarray
@@ -90,7 +90,7 @@ def windows(codes: np.ndarray, sample_rate: int) -> Windows:
 
     frame = min(codes.shape[1], _frame(sample_rate)) / sample_rate
     return Windows(
-        10 * np.log10(cut(power).mean(axis=2)),
+        10 * np.log10(np.quantile(cut(power), SUSTAINED, axis=2)),
         np.quantile(cut(flatness), SUSTAINED, axis=2),
         starts * frame,
         length * frame,

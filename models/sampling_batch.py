@@ -3,11 +3,13 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from models.generators.base import Generator
+from models.stepping import Steps
 
 SHARE = 0.5  # of the memory that is free: what a sample takes is an estimate, and others come along
 Drawn = TypeVar("Drawn")
@@ -42,3 +44,18 @@ def or_less(batch: int, draw: Callable[[int], Drawn]) -> tuple[int, Drawn]:
                 raise
         batch = -(-batch // 2)
         torch.cuda.empty_cache()  # outside of the handler, whose traceback holds on to tensors
+
+
+def state_bytes(steps: Callable[[int], Steps]) -> int:
+    """Memory of one more sequence's state; steps: makes the `Steps` of a batch of so many."""
+
+    def held(value: Any, seen: dict[int, Any]) -> int:
+        if id(value) in seen:
+            return 0
+        seen[id(value)] = value
+        if isinstance(value, Tensor):
+            return value.numel() * value.element_size()
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        return sum(held(part, seen) for part in (*parts, *getattr(value, "__dict__", {}).values()))
+
+    return held(steps(2), {}) - held(steps(1), {})

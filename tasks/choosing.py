@@ -71,11 +71,12 @@ def judge(
             drawing.draw(train, seed, FIRST + start, stop, settings, None, building, report)
             os.rename(building, shard)
         codes.append(np.load(shard / drawing.SAMPLES))
-    samples, rate = np.concatenate(codes), clip_format(clips)[0]
+    samples, (rate, timesteps) = np.concatenate(codes), clip_format(clips)
     (out / drawing.WAVS).mkdir(exist_ok=True)
     for row in range(min(HEARD, count)):
         soundfile.write(out / drawing.WAVS / f"sample_{FIRST + row}.wav", samples[row], rate, subtype="PCM_16")
-    metrics = measuring.evaluate_clips(reference, samples, rate, listen, out, progress, waveforms)
+    compared = samples[:, -timesteps:]  # as of every draw of samples that are longer than clips
+    metrics = measuring.evaluate_clips(reference, compared, rate, listen, out, progress, waveforms)
     shutil.rmtree(shards)
     return metrics
 

@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -23,6 +23,7 @@ from tasks.errors import EarshotError
 
 MODELS, METRICS = machine.REPOSITORY / "models", machine.REPOSITORY / "evaluation" / "metrics"
 FID, RUNAWAY = "v1/fid", "v1/runaway"
+SECONDS = "seconds"  # the sampling setting of models that draw samples of any length
 NO_CLASSES = "the corpus has no classes"
 
 
@@ -55,6 +56,18 @@ def generators_that_continue() -> list[str]:
     sources = tuple(dict.fromkeys(path for name in names for path in _sources("generators", name.partition("/")[2])))
     told = _ask("models.describe", tuple(names), sources, "cannot read what the generators say of themselves")
     return [name.partition("/")[2] for name in names if told[name]["continues"]]
+
+
+def check_any_length(models: Iterable[str], settings: Iterable[tuple[str, str]]) -> None:
+    """Raise EarshotError where samples longer than clips are asked for, and none of the models draws any."""
+    lengths = [f"{name}={value}" for name, value in settings if name == f"sampling.{SECONDS}"]
+    if not lengths or any(of_model("generators", model)["any_length"] for model in models):
+        return
+    known = [name for name in plugins.names("generators") if of_model("generators", name)["any_length"]]
+    raise EarshotError(
+        f"{lengths[0]}: {', '.join(models)} makes all timesteps of a clip at once, and no samples of another length: set "
+        f"corpus.clip_seconds and train anew, or take one that draws timestep by timestep: {', '.join(known)}"
+    )
 
 
 @functools.cache

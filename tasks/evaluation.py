@@ -46,12 +46,10 @@ class CacheSampleFeatures(FeaturesTask, JudgedTask):
         return {"samples": self.samples_task(), **self.listener()}
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
-        import numpy as np
-
         from tasks import drawing, listening
 
         samples = self.inputs()["samples"].folder
-        codes = np.load(samples / drawing.SAMPLES, mmap_mode="r")
+        codes, _ = drawing.measured(samples)
         rate = folders.read_json(samples / folders.METRICS)["sample_rate"]
         return listening.cache(self.listen(rate), {"samples": codes}, out, progress)
 
@@ -209,6 +207,7 @@ class CompareGenerators(PrefixParameters, HearingTask):
     def _settings_of(self, model: str) -> Settings:
         """The settings without those of sampling that `model` does not have; some model must have each of them."""
         known = {name: descriptions.of_model("generators", name)["sampling"] for name in self.models}
+        descriptions.check_any_length(self.models, self.settings)
         for name, _ in setting_tools.in_space(self.settings, "sampling"):
             if not any(name.partition(".")[2] in fields for fields in known.values()):
                 choices = {field for fields in known.values() for field in fields}

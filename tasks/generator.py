@@ -19,6 +19,7 @@ from tasks.trained import TrainGenerator, UsingTask
 
 __all__ = ["DrawSamples", "DrawShard", "ImportSamples", "MeasureLikelihood", "TrainGenerator"]
 
+SECONDS = descriptions.SECONDS
 SHARD = 128  # samples in a shard: what one process draws before it can be interrupted without loss
 LARGEST = 5120  # of a shard on a GPU, which draws thousands in hardly more time than a hundred
 
@@ -54,10 +55,23 @@ class DrawTask(PrefixParameters, UsingTask):
     def sampling_settings(self) -> dict[str, Any]:
         """Raises EarshotError where there is no such setting, or the model refuses it."""
         defaults = self.description()["sampling"]
+        descriptions.check_any_length([self.model], self.settings)
         settings = setting_tools.resolve(defaults, self.settings, "sampling")
         if settings != defaults:
             descriptions.check_sampling(self.model, settings)
-        return settings
+        # A draw of clip length is what it was before there were others.
+        return {name: value for name, value in settings.items() if name != SECONDS or value}
+
+    def long(self) -> int:
+        """How many timesteps a sample has that is longer than a clip; 0: it is as long. Raises EarshotError for shorter."""
+        config, seconds = self.corpus_config(), self.sampling_settings().get(SECONDS, 0.0)
+        timesteps = round(seconds * config.sample_rate)
+        if seconds and timesteps <= config.timesteps:
+            raise EarshotError(
+                f"sampling.{SECONDS}={seconds:g}: clips of this corpus have {config.timesteps / config.sample_rate:g} s, with "
+                f"which samples are compared: give more, e.g. {2 * config.timesteps / config.sample_rate:g}, or leave it out"
+            )
+        return timesteps
 
     def prefix(self) -> Prefix | None:
         """What samples begin with. Raises EarshotError where it makes no sense, or the model cannot continue anything."""
@@ -130,11 +144,11 @@ class DrawShard(DrawTask):
 
         inputs = {name: task.folder for name, task in self.inputs().items()}
         given = (inputs["clips"], prefix) if (prefix := self.prefix()) else None
-        settings = self.sampling_settings()
-        return drawing.draw(inputs["train"], self.seed, self.start, self.stop, settings, given, out, progress)
+        about = (inputs["train"], self.seed, self.start, self.stop, self.sampling_settings(), given)
+        return drawing.draw(*about, out, progress, self.long())
 
     def expected_bytes(self) -> int:
-        return 2 * (self.stop - self.start) * self.corpus_config().timesteps
+        return 2 * (self.stop - self.start) * (self.long() or self.corpus_config().timesteps)
 
 
 class DrawSamples(DrawTask):
@@ -151,6 +165,7 @@ class DrawSamples(DrawTask):
     count = luigi.IntParameter(default=512, description="how many samples")
 
     def place(self) -> Path:
+        self.long()
         return self.model_place() / f"draw-{self.count}{self.sampling_name()}" / "2-samples"
 
     def _complete(self) -> bool:
@@ -192,7 +207,8 @@ class DrawSamples(DrawTask):
         earlier, _ = self.covered()
         shards = [task.folder for task in self.shards()]
         drawing.record_shards(earlier, shards, self.count, out)
-        return drawing.merge(earlier, shards, self.count, self.prefix(), out, progress)
+        window = self.corpus_config().timesteps if self.long() else 0
+        return drawing.merge(earlier, shards, self.count, self.prefix(), out, progress, window)
 
     def clean_up(self) -> None:
         for task in self._all_shards():

@@ -86,7 +86,9 @@ def _write_noise(reference: Path, generated: Mapping[str, Any], called: Sequence
         prepared = {key.removeprefix("runaway."): arrays[key] for key in arrays.files if key.startswith("runaway.")}
     if not prepared or "waveforms" not in generated or runaway.limits_of(prepared).obstacle:
         return {}
-    clips = evaluation.SampleSet(waveforms=generated["waveforms"], sample_rate=generated["sample_rate"])
+    clips = evaluation.SampleSet(
+        waveforms=generated["waveforms"], whole=generated.get("whole"), sample_rate=generated["sample_rate"]
+    )
     found = runaway.find(prepared, clips)
     with open(out / NOISE, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -127,11 +129,10 @@ def evaluate_clips(
 
 def heard_samples(samples: Path, features: Path, waveforms: bool = False) -> dict[str, Any]:
     """The arrays of a SampleSet: what was heard of samples, and what they were asked for."""
-    import numpy as np
-
-    codes = np.load(samples / drawing.SAMPLES, mmap_mode="r")
+    codes, whole = drawing.measured(samples)
     rate = folders.read_json(samples / folders.METRICS)["sample_rate"]
-    return _heard(features, "samples", codes, rate, waveforms) | {"labels": _labels(samples)}
+    heard = _heard(features, "samples", codes, rate, waveforms)
+    return heard | {"labels": _labels(samples)} | ({"whole": whole} if "waveforms" in heard else {})
 
 
 def evaluate_controls(

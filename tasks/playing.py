@@ -67,6 +67,7 @@ class Samples:
         import numpy as np
 
         self.evaluation, self.real = evaluation, real
+        self.whole: np.ndarray | None = None  # of samples that are longer than what is compared of them
         self.control, self.lines = control(name) if is_control(evaluation) else "", []
         if self.control:
             samples = features = evaluation / self.control
@@ -77,6 +78,8 @@ class Samples:
         self.noise = _onsets(evaluation / NOISE)
         kept = samples / drawing.SAMPLES
         self.codes = np.load(kept, mmap_mode="r") if kept.exists() else None
+        if self.lines and self.codes is not None:
+            self.codes, self.whole = drawing.measured(samples)
         heard = listening.read(features, "samples") if self.codes is not None else {}
         self.heard = heard.get("log_probabilities")  # None also of ears that know no classes
 
@@ -100,7 +103,7 @@ class Samples:
             details["log-likelihood"] = f"{number(float(line['log_likelihood_nats']), 0)} nats"
         return {
             "caption": self._caption(row),
-            "codes": self.codes[row],
+            "codes": self.codes[row] if brief or self.whole is None else self.whole[row],
             "sample_rate": self.real.rate,
             "details": details,
         }

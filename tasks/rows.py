@@ -133,9 +133,20 @@ def _row(corpus: Path, folder: Path, config: dict[str, Any]) -> dict[str, Any]:
             "parameters": folders.read_json(train / folders.METRICS)["parameters"],
             "nfe": drawn.get("evaluations"),  # a draw from before this was recorded does not tell
             "conditional": condition(drawn),
+            **_long(drawn),
             "trained": train.relative_to(corpus).as_posix(),
         }
     return _with_run(corpus, folder, name, about, metrics)
+
+
+def _long(drawn: Mapping[str, Any]) -> dict[str, str]:
+    """What must be known of samples that are longer than clips."""
+    if not (window := drawn.get("window")):
+        return {}
+    whole, end = (timesteps / drawn["sample_rate"] for timesteps in (drawn["timesteps"], window))
+    return {
+        "note": f"Samples of {whole:g} s: their last {end:g} s are compared, as long as a clip; runaway noise is of the whole."
+    }
 
 
 def training(evaluation: Path) -> Path:

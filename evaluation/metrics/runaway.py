@@ -76,9 +76,13 @@ def limits_of(prepared: dict[str, np.ndarray]) -> runaway.Limits:
 
 
 def find(prepared: dict[str, np.ndarray], generated: SampleSet) -> runaway.Found:
-    """What is found in each clip. Raises ValueError where the sides are at different sample rates."""
+    """What is found in each clip, in the whole of those that are longer than what else is measured of them.
+
+    Raises ValueError where the sides are at different sample rates.
+    """
     if generated.sample_rate != (rate := int(prepared["sample_rate"])):
         raise ValueError(
             f"v1/runaway: the real clips are at {rate} Hz and the generated set at {generated.sample_rate}"
         )
-    return runaway.find(runaway.windows(generated.array("waveforms"), rate), limits_of(prepared))
+    codes = generated.array("waveforms") if generated.whole is None else generated.whole
+    return runaway.find(runaway.windows(codes, rate), limits_of(prepared))
