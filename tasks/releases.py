@@ -27,6 +27,7 @@ from tasks.artifact import ArtifactTask, Progress
 from tasks.errors import EarshotError, unknown
 
 PREFIX = "release:"
+RELEASED_RATE = 16000  # Hz, of all that the models below have learned
 
 
 @dataclass(frozen=True)

@@ -91,6 +91,8 @@ def test_settings_that_make_no_sense() -> None:
     for wrong in ({"sample_rate": 0}, {"clip_seconds": 0.0}, {"resampler": "sinc"}):
         with pytest.raises(ValueError, match=f"{next(iter(wrong))}"):
             CorpusConfig(**wrong)
+    with pytest.raises(ValueError, match=r"0\.001 at 16000 Hz are 16 timesteps, .* take --clip-seconds 0\.002 or more"):
+        CorpusConfig(clip_seconds=0.001)
     assert CorpusConfig(sample_rate=22050, clip_seconds=0.5).timesteps == 11025
 
 

@@ -19,6 +19,7 @@ SPLITS = ("train", "validation", "test")
 STATED = ("title", "licence", "citation", "homepage")
 RESAMPLERS = ("soxr", "resampy")
 SOURCE = "source.json"  # where the recordings were taken from: two equal downloads may differ in it
+LEAST_TIMESTEPS = 32  # of a clip: fewer make no picture that a classifier could look at
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
 
 
@@ -36,8 +37,11 @@ class CorpusConfig:
     def __post_init__(self) -> None:
         if self.sample_rate < 1000:
             raise ValueError(f"corpus.sample_rate={self.sample_rate} is not a rate in Hz; try 16000 or 8000")
-        if self.timesteps < 1:
-            raise ValueError(f"corpus.clip_seconds={self.clip_seconds} leaves no timestep; try 1.0")
+        if self.timesteps < LEAST_TIMESTEPS:
+            raise ValueError(
+                f"corpus.clip_seconds={self.clip_seconds} at {self.sample_rate} Hz are {self.timesteps} timesteps, and a clip "
+                f"needs {LEAST_TIMESTEPS}: take --clip-seconds {LEAST_TIMESTEPS / self.sample_rate:g} or more"
+            )
         if self.resampler not in RESAMPLERS:
             raise ValueError(f"unknown corpus.resampler {self.resampler!r}. Available: {', '.join(RESAMPLERS)}")
 
