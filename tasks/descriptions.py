@@ -50,12 +50,17 @@ def check_sampling(spec: str, sampling: Mapping[str, Any]) -> None:
 
 
 @functools.cache
-def generators_that_continue() -> list[str]:
-    """The names of all generators that can continue the beginning of a real clip."""
+def generators_that(word: str) -> list[str]:
+    """The names of all generators that can do what the word of their description says: `continues`, `any_length`."""
     names = [f"generators/{name}" for name in plugins.names("generators")]
     sources = tuple(dict.fromkeys(path for name in names for path in _sources("generators", name.partition("/")[2])))
     told = _ask("models.describe", tuple(names), sources, "cannot read what the generators say of themselves")
-    return [name.partition("/")[2] for name in names if told[name]["continues"]]
+    return [name.partition("/")[2] for name in names if told[name][word]]
+
+
+def generators_that_continue() -> list[str]:
+    """The names of all generators that can continue the beginning of a real clip."""
+    return generators_that("continues")
 
 
 def check_any_length(models: Iterable[str], settings: Iterable[tuple[str, str]]) -> None:
@@ -63,7 +68,7 @@ def check_any_length(models: Iterable[str], settings: Iterable[tuple[str, str]])
     lengths = [f"{name}={value}" for name, value in settings if name == f"sampling.{SECONDS}"]
     if not lengths or any(of_model("generators", model)["any_length"] for model in models):
         return
-    known = [name for name in plugins.names("generators") if of_model("generators", name)["any_length"]]
+    known = generators_that("any_length")
     raise EarshotError(
         f"{lengths[0]}: {', '.join(models)} makes all timesteps of a clip at once, and no samples of another length: set "
         f"corpus.clip_seconds and train anew, or take one that draws timestep by timestep: {', '.join(known)}"

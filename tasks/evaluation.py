@@ -123,7 +123,7 @@ class CompareGenerators(PrefixParameters, HearingTask):
     a row appears or changes.
     """
 
-    VERSION = 3
+    VERSION = 4
     stage = "report"
     derived = True
     unhashed = ("report/",)  # the page shows how long each stage took
