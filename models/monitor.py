@@ -96,7 +96,9 @@ class Monitor:
             left = pace * (self.steps - step)
             if note and left > 0:
                 end = time.strftime("%H:%M", time.localtime(time.time() + left))
-                note(f"{1000 * pace:.0f} ms a step: about {duration(left)} for the other {self.steps - step:,} steps, to {end}")
+                note(
+                    f"{1000 * pace:.0f} ms a step: about {duration(left)} for the other {self.steps - step:,} steps, to {end}"
+                )
 
     def heard(self, step: int, waveforms: Tensor, sample_rate: int) -> None:
         """Keep `waveforms` (k, timesteps) in [-1, 1], one after another, as `listen/step-000500.wav`."""

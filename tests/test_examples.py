@@ -47,7 +47,9 @@ def test_my_model_learns_and_draws(tmp_path: Path) -> None:
     model = plugin.cls(plugin.presets["smoke"], 8000, 1000)
     models.save_description(tmp_path, model, plugin)
     result = fit(model, clips, clips, tmp_path, config=model.config, seed=0)
-    assert result["best_validation_loss"] < 0.9 * float((tmp_path / "curve.csv").read_text().splitlines()[1].split(",")[2])
+    assert result["best_validation_loss"] < 0.9 * float(
+        (tmp_path / "curve.csv").read_text().splitlines()[1].split(",")[2]
+    )
     trained = models.load(tmp_path)
     four = trained.sample(4, SampleRandom(1)).waveforms
     assert four.shape == (4, 1000)

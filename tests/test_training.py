@@ -163,7 +163,9 @@ def test_after_50_steps_the_time_is_estimated_once(steps: int, times: int, tmp_p
 
 
 def test_the_estimate_leaves_the_first_steps_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    clock = iter([0.0, *(100.0 + step for step in range(1, 200))])  # the first step takes 101 s, each other one a second
+    clock = iter(
+        [0.0, *(100.0 + step for step in range(1, 200))]
+    )  # the first step takes 101 s, each other one a second
     fake = SimpleNamespace(**{**vars(time), "monotonic": lambda: next(clock)})
     monkeypatch.setattr("models.monitor.time", fake)
     monitor = Monitor(tmp_path, [], 0, 2050, told := Told())
