@@ -3,6 +3,7 @@
     1-download      DownloadCorpus      recordings as they come
         |
     2-clips         PrepareClips        one length, one rate, split, 16 bits
+        |--- exports/  ExportClips          for people who train elsewhere
         |---------------------------------------------------.
     3-classifier    TrainClassifier (or ImportClassifier)    |
         |                                             <model>/<preset>-seed<n>/

@@ -17,8 +17,8 @@ The flags of `python -m pipeline.CORPUS` that concern the clips work as well: --
 """
 
 
-def main(words: list[str] | None = None) -> NoReturn:
-    """Prepare and export the clips, and print what reads them."""
+def parse(words: list[str] | None = None) -> tuple[argparse.Namespace, options.Options]:
+    """(what is to be exported, how and of what clips). Exits with status 2 on a flag that makes no sense."""
     parser = argparse.ArgumentParser(
         prog="python -m pipeline.export",
         description="Export a corpus's clips as shards, with spec.json and a loader to paste.",
@@ -31,15 +31,19 @@ def main(words: list[str] | None = None) -> NoReturn:
     add("--format", default="npz", help="tfrecord, npz (the default), webdataset or wav")
     add("--shard-mb", type=float, default=100.0, metavar="MB", help="megabytes of audio in a shard (100)")
     given, rest = parser.parse_known_args(words)
+    return given, options.parse(given.corpus, rest)
+
+
+def main(words: list[str] | None = None) -> NoReturn:
+    """Prepare and export the clips, and print what reads them."""
+    given, asked = parse(words)
 
     def make(asked: options.Options) -> ExportClips:
         whole = command.benchmark(asked)
         task = ExportClips(corpus=whole.corpus, settings=whole.settings, format=given.format, shard_mb=given.shard_mb)
-        task = task.with_own_settings()
-        task.place()
-        return task
+        return task.with_own_settings()
 
-    streams.leave(lambda: command.attend(options.parse(given.corpus, rest), make, ExportClips.told))
+    streams.leave(lambda: command.attend(asked, make, ExportClips.told))
 
 
 if __name__ == "__main__":

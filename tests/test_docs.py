@@ -1,7 +1,8 @@
-"""The code in docs/adding.md is run: as a generator, a metric and a corpus from files of their own."""
+"""The code in the pages is run, docs/adding.md's as a generator, a metric and a corpus from files of their own."""
 
 import importlib.util
 import re
+import shlex
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline import command, export, options
+from tasks import corpora
 from tests import recipes
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -95,3 +98,39 @@ def test_the_readmes_backbone_runs() -> None:
     assert len(code.splitlines()) <= 12
     assert names["x"].shape == names["y"].shape
     torch.testing.assert_close(names["y_0"], names["y"][:, 0], rtol=1e-4, atol=1e-4)
+
+
+def commands() -> list[str]:
+    """Every front door's command in the pages, without its comment."""
+    pages = [DOCS.parent / "README.md", *sorted(DOCS.glob("*.md"))]
+    lines = [line for page in pages for line in page.read_text(encoding="utf-8").splitlines()]
+    doors = "|".join(["export", *corpora.names()])
+    found = (re.match(rf" {{4}}(python -m pipeline\.(?:{doors})\b[^#]*)", line) for line in lines)
+    return sorted({match[1].strip() for match in found if match})
+
+
+@pytest.mark.parametrize("line", commands())
+def test_commands_in_the_pages_are_understood(line: str) -> None:
+    _, _, door, *words = shlex.split(line)
+    name = door.rpartition(".")[2]
+    asked = export.parse(words)[1] if name == "export" else options.parse(name, words)
+    command.check_luigis_flags(asked.luigi)
+
+
+def test_the_classrooms_code_runs(tmp_path: Path) -> None:
+    import models
+    from models import generators
+    from models.checkpoints import save_weights
+
+    plugin = generators.find("noise")
+    model = plugin.cls(plugin.presets["smoke"], 8000, 800)
+    models.save_description(tmp_path, model, plugin)
+    save_weights(tmp_path / models.WEIGHTS, model.state_dict())
+    page = (DOCS / "classroom.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
+    code, count = re.subn(r'"_workdir/[^"]*"', repr(str(tmp_path)), code)
+    assert count == 1
+    *lines, last = code.strip().splitlines()
+    names: dict[str, Any] = {}
+    exec("\n".join(lines), names)
+    assert eval(last, names).html.count("<audio") == 8
