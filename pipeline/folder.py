@@ -1,4 +1,4 @@
-"""`python -m pipeline.folder --source my_recordings/`: the benchmark on any folder of audio files."""
+"""`python -m pipeline.folder --source my_recordings/ --clip-seconds 4`: the benchmark on any folder of audio files."""
 
 from pipeline.command import main
 

@@ -115,7 +115,7 @@ def tone(rate: int, seconds: float, hertz: float = 440.0) -> np.ndarray:
 
 @pytest.fixture
 def recordings(tmp_path: Path) -> Path:
-    """Eight files that are fine, of as many kinds, and four that are not."""
+    """Eight files that are fine, of as many kinds, and five that are not."""
     source = tmp_path / "my recordings"
     source.mkdir()
     stereo = np.stack([tone(44100, 10), tone(44100, 10, 550)], axis=1)
@@ -130,6 +130,7 @@ def recordings(tmp_path: Path) -> Path:
     (source / "broken.mp3").write_bytes(os.urandom(3000))
     (source / "empty.wav").write_bytes(b"")
     (source / "song.m4a").write_bytes(b"....ftypM4A ")
+    shutil.copy(source / "take 2.flac", source / "take 2b.flac")
     soundfile.write(source / "surround.wav", RNG.uniform(-0.1, 0.1, (16000, 6)), 16000)
     return source
 
@@ -153,10 +154,11 @@ def test_mixed_recordings_are_taken_and_the_broken_ones_named(recordings: Path, 
         hertz = spectrum.argmax() * 16000 / int(row["valid"])
         assert min(abs(hertz - 440), abs(hertz - 550)) < 3, row
     assert metrics["quiet"] == 3
-    assert metrics["rejected_files"] == 4
+    assert metrics["rejected_files"] == 5
     with open(tmp_path / "a" / "2" / "rejected.csv", newline="") as file:
         rejected = {row["source"]: row["reason"] for row in csv.DictReader(file)}
-    assert set(rejected) == {"broken.mp3", "empty.wav", "song.m4a", "surround.wav"}
+    assert set(rejected) == {"broken.mp3", "empty.wav", "song.m4a", "surround.wav", "take 2b.flac"}
+    assert rejected["take 2b.flac"] == "the same as take 2.flac"
     assert "convert them to flac or wav" in rejected["song.m4a"]
     account = "\n".join(metrics["account"])
     assert "31 clips of 1 s at 16000 Hz" in account
@@ -203,7 +205,7 @@ def test_few_files_are_divided_by_time(tmp_path: Path) -> None:
         corpus.check(replace(config, clip_seconds=8.0), source)
     # three files are dealt out whole, unless time is asked for
     for number in range(2):
-        soundfile.write(source / f"{number}.wav", sound[: 16000 * 6], 16000)
+        soundfile.write(source / f"{number}.wav", sound[number:][: 16000 * 6], 16000)
     prepared(corpus, config, source, tmp_path / "b")
     assert {row["source"]: row["split"] for row in rows_of(tmp_path / "b")}["concert.flac"] == "train"
     metrics = prepared(corpus, replace(config, split_by="time"), source, tmp_path / "c")

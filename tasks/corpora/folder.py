@@ -124,22 +124,28 @@ class Folder(Corpus):
                 f"{len(refused)} of {len(usable) + len(refused)} files in {root} cannot be used: {told}"
                 f"{'; ...' if len(refused) > 3 else ''}. Repair them or move them away"
             )
+        hashes: dict[str, str] = {}
+        for done, (row, _, _) in enumerate(usable, 1):
+            hashes[row.path] = folders.sha256(root / row.path)
+            progress(done, len(usable), f"{done} of {len(usable)} files listed")
+        first = {sha256: path for path, sha256 in reversed(hashes.items())}
+        duplicates = len(hashes) - len(first)
+        if not any(row.label or row.split for row, _, _ in usable):  # two splits would hold the same
+            refused += [(path, f"the same as {first[sha]}") for path, sha in hashes.items() if first[sha] != path]
+            usable = [each for each in usable if first[hashes[each[0].path]] == each[0].path]
         splits = splits_of(usable, config)
         folder.mkdir(parents=True, exist_ok=True)
         with open(folder / REJECTED, "w", newline="", encoding="utf-8") as file:
             csv.writer(file, lineterminator="\n").writerows([("path", "reason"), *refused])
         total = 0
-        hashes: Counter[str] = Counter()
         with open(folder / INDEX, "w", newline="", encoding="utf-8") as file:
             table = csv.writer(file, lineterminator="\n")
             table.writerow(COLUMNS)
-            for done, ((row, frames, rate), split) in enumerate(zip(usable, splits, strict=True), 1):
-                size, sha256 = (root / row.path).stat().st_size, folders.sha256(root / row.path)
+            for (row, frames, rate), split in zip(usable, splits, strict=True):
+                size = (root / row.path).stat().st_size
                 what = (row.path, row.label or "", row.speaker or "", split)
-                table.writerow((*what, frames, rate, size, sha256))
+                table.writerow((*what, frames, rate, size, hashes[row.path]))
                 total += size
-                hashes[sha256] += 1
-                progress(done, len(usable), f"{done} of {len(usable)} files listed, {total / 1e6:.0f} MB")
         (folder / SOURCE).write_text(json.dumps({"folder": str(root)}, indent=1) + "\n", encoding="utf-8")
         return {
             "recordings": len(usable),
@@ -147,7 +153,7 @@ class Folder(Corpus):
             "splits": dict(sorted(Counter(split or "by time" for split in splits).items())),
             "seconds": round(sum(frames / rate for _, frames, rate in usable), 3),
             "bytes": total,
-            "duplicates": sum(count - 1 for count in hashes.values()),
+            "duplicates": duplicates,
         }
 
     def recordings(self, config: Config, folder: Path) -> Iterator[Recording]:
