@@ -43,6 +43,7 @@ setup(
         "tqdm>=4.66",
         "tensorboard>=2.18",
         "requests>=2.32",
+        "crc32c>=2.7",
         "espeakng-loader>=0.2.4",
     ],
     extras_require={"test": ["pytest", "ruff", "mypy", "jsonschema"]},

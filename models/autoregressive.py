@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,7 +24,7 @@ from models.clips import ClipArray, Clips
 from models.generators.base import Generator, Samples
 from models.layers.quantization import LEVELS, ZERO, Quantizer
 from models.randomness import SampleRandom
-from models.stepping import Drawing, PlainSteps, Steps
+from models.stepping import Drawing, PlainSteps, Steps, state_bytes
 from models.training_config import TrainingConfig
 
 Stepper = Callable[[Tensor], Tensor]  # codes (batch,) int64 of one timestep -> logits (batch, 256) of the next one
@@ -116,6 +117,10 @@ class Autoregressive(Generator):
         scored = torch.ones_like(codes, dtype=torch.bool) if self.config.train_on_padding else clips.mask()
         return cross_entropy(self.logits(codes), codes, scored)
 
+    def loss_weight(self, valid: np.ndarray) -> int:
+        """See `Objective`: the loss is a mean over timesteps, of which clips have equally many where padding counts."""
+        return len(valid) if self.config.train_on_padding else int(valid.sum())
+
     def shortened(self, clips: Clips, rng: torch.Generator) -> Clips:
         """Training clips without most of the silence behind the longest of them, as `margin` says."""
         if not self.config.margin:
@@ -148,6 +153,11 @@ class Autoregressive(Generator):
             batch = clips.batch(range(first, min(first + 64, len(clips))))
             counts += torch.bincount(self.quantizer.encode_clips(batch)[batch.mask()], minlength=LEVELS)
         return float(torch.special.entr(counts / counts.sum()).sum() / math.log(2))
+
+    @torch.no_grad()
+    def sampling_bytes(self) -> int:
+        """See `Generator.sampling_bytes`: the state of a sequence, and its uniforms, codes and nats, twice over."""
+        return state_bytes(self.steps) + 48 * self.timesteps
 
     @torch.inference_mode()
     def continue_clips(self, clips: Clips, timesteps: int, rng: SampleRandom | None = None, **sampling: Any) -> Samples:
@@ -214,6 +224,7 @@ def joined(pieces: Iterable[Samples]) -> Samples:
         torch.cat([piece.waveforms for piece in found], dim=1),
         torch.stack(nats).sum(0) if nats else None,
         evaluations=sum(piece.evaluations for piece in found),
+        labels=found[0].labels,
     )
 
 

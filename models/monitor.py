@@ -15,6 +15,7 @@ from models.clips import to_int16
 
 Row = dict[str, float]
 PAUSE_SECONDS = 0.25  # of silence between the samples of one file
+WARM, ESTIMATED = 5, 50  # steps after which a machine's pace is measured, and told
 FIRST_COLUMNS = ("step", "train_loss", "validation_loss", "learning_rate")
 
 
@@ -42,6 +43,7 @@ class Monitor:
     """Everything that a person sees of a training in `folder`; nothing that the training depends on.
 
     step: where training (re)starts. What an earlier attempt told TensorBoard about later steps is struck out there.
+    progress: called about once a second; where it has a method `note`, that is told once, after 50 steps, how long it will take
     """
 
     def __init__(
@@ -58,6 +60,8 @@ class Monitor:
         self.progress = progress
         self.board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1 if curve else 0)
         self._started = self._told = time.monotonic()
+        self._warm: tuple[int, float] | None = None  # (step, when)
+        self._estimated = False
         self._write_curve(curve)
         self._validation = self._describe(curve)
 
@@ -79,6 +83,22 @@ class Monitor:
             self._told = now
             left = (now - self._started) / (step - self.first) * (self.steps - step)
             self.progress(step, self.steps, f"loss {loss:.4g}{self._validation}, {duration(left)} left")
+        self._estimate(step, now)
+
+    def _estimate(self, step: int, now: float) -> None:
+        """After 50 steps, once: the pace, and when it will be done. The first steps do not count, they are slower."""
+        done, note = step - self.first, getattr(self.progress, "note", None)
+        if self._warm is None and done >= WARM:
+            self._warm = (step, now)
+        elif self._warm and done >= ESTIMATED and not self._estimated:
+            self._estimated = True
+            pace = (now - self._warm[1]) / (step - self._warm[0])
+            left = pace * (self.steps - step)
+            if note and left > 0:
+                end = time.strftime("%H:%M", time.localtime(time.time() + left))
+                note(
+                    f"{1000 * pace:.0f} ms a step: about {duration(left)} for the other {self.steps - step:,} steps, to {end}"
+                )
 
     def heard(self, step: int, waveforms: Tensor, sample_rate: int) -> None:
         """Keep `waveforms` (k, timesteps) in [-1, 1], one after another, as `listen/step-000500.wav`."""

@@ -95,6 +95,21 @@ class PlainSteps(Steps):
         return self.step(codes)
 
 
+def state_bytes(steps: Callable[[int], Steps]) -> int:
+    """Memory of one more sequence's state; steps: makes the `Steps` of a batch of so many."""
+
+    def held(value: Any, seen: dict[int, Any]) -> int:
+        if id(value) in seen:
+            return 0
+        seen[id(value)] = value
+        if isinstance(value, Tensor):
+            return value.numel() * value.element_size()
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ()
+        return sum(held(part, seen) for part in (*parts, *getattr(value, "__dict__", {}).values()))
+
+    return held(steps(2), {}) - held(steps(1), {})
+
+
 class Drawing:
     """The engine for one model and one size of batch. It keeps its buffers, and draws one batch after the other.
 

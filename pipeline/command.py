@@ -7,8 +7,9 @@ import re
 import signal
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from pipeline import streams
 from pipeline.options import Options, parse
@@ -22,27 +23,35 @@ USAGE, STALE, ALREADY_RUNNING, FAILED = 2, 3, 10, 30
 
 def main(corpus: str, words: list[str] | None = None) -> NoReturn:
     """The front door to one corpus; exits with the status that `--help` explains."""
-    streams.leave(lambda: _main(parse(corpus, words)))
+    streams.leave(lambda: attend(parse(corpus, words)))
 
 
-def _main(options: Options) -> int:
+def attend(
+    options: Options, make: Callable[[Options], Any] | None = None, close: Callable[[Any], str] | None = None
+) -> int:
+    """`run`, with an answer to those who stop it."""
     signal.signal(signal.SIGTERM, _interrupt)
     try:
-        return run(options)
+        return run(options, make, close)
     except KeyboardInterrupt as stop:
         print("Stopped. What was finished is kept; the same command goes on from here.", file=sys.stderr)
         return 128 + (signal.SIGTERM if "SIGTERM" in stop.args else signal.SIGINT)
 
 
-def run(options: Options) -> int:
-    """Plan, and unless only the plan was asked for, run what is not done yet. Returns the exit status."""
+def run(
+    options: Options, make: Callable[[Options], Any] | None = None, close: Callable[[Any], str] | None = None
+) -> int:
+    """Plan, and unless only the plan was asked for, run what is not done yet. Returns the exit status.
+
+    make, close: the task in place of the benchmark, and what is said when it is done in place of the leaderboard
+    """
     from pipeline import plan
     from tasks.errors import EarshotError
     from tasks.sample_sets import named
 
     try:
         configure(options)
-        task = benchmark(options)
+        task = (make or benchmark)(options)
         steps = plan.steps(task)
         shown = plan.show(steps, about(options.corpus)) if options.plan else ""
     except (EarshotError, ValueError, OSError) as error:
@@ -66,7 +75,7 @@ def run(options: Options) -> int:
     for step in steps:
         with contextlib.suppress(OSError):
             step.task.clean_up()
-    print(summary(task))
+    print((close or summary)(task))
     return 0
 
 
@@ -104,11 +113,11 @@ def benchmark(options: Options) -> "RunBenchmark":
         raise EarshotError("--device cuda: no GPU is visible here; leave it out, or say --device cpu")
     for model in options.models:
         check_plugin("generators", model)
-    assignments = options.assignments
+    assignments = [*setting_tools.of_corpus(options.corpus, options.models, options.preset), *options.assignments]
     if options.corpus == "folder" and "source" in options.machine:
         assignments = [f"corpus.name={folder_name(options.machine['source'])}", *assignments]
     settings = setting_tools.parse(assignments)
-    spaces = ["corpus", "classifier", "sampling", *map(model_name, options.models)]
+    spaces = ["corpus", "classifier", "features", "sampling", *map(model_name, options.models)]
     for name, _ in settings:
         if (space := name.partition(".")[0]) not in spaces:
             raise EarshotError(unknown("space of settings", space, spaces))
@@ -170,16 +179,18 @@ def check_luigis_flags(words: list[str]) -> None:
             raise EarshotError(f"{flag} {value}: {error}") from None
 
 
-def work(task: "RunBenchmark", options: Options) -> int:
+def work(task: Any, options: Options) -> int:
     """Let Luigi run the task. Returns the exit status."""
     import luigi.retcodes
+
+    from tasks import console
 
     _hear_luigi()
     arguments = [task.task_family, "--module", type(task).__module__]
     for name, value in task.to_str_params().items():
         arguments += [f"--{name.replace('_', '-')}", value]
     with tempfile.TemporaryDirectory(prefix="earshot-") as folder:
-        os.environ["EARSHOT_FAILURES"] = failures = str(Path(folder) / "failures")
+        os.environ[console.FAILURES] = failures = str(Path(folder) / "failures")
         status = 0
         try:
             luigi.retcodes.run_with_retcodes([*arguments, *options.luigi])

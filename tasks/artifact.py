@@ -25,8 +25,8 @@ AFTER_CLIPS = ("classifier", "features", "reference", "train", "import", "likeli
 # The stages, and those that can become stale when one is made again.
 FOLLOWING = {
     "release": ("import", "classifier", "features", "reference", "likelihood", "samples", "evaluation"),
-    "download": ("clips", *AFTER_CLIPS),
-    "clips": AFTER_CLIPS,
+    "download": ("clips", *AFTER_CLIPS, "export"),
+    "clips": (*AFTER_CLIPS, "export"),
     "classifier": ("features", "reference", "evaluation"),
     "features": ("reference", "evaluation"),
     "reference": ("evaluation",),
@@ -35,6 +35,7 @@ FOLLOWING = {
     "likelihood": ("evaluation",),
     "samples": ("features", "evaluation"),
     "evaluation": (),
+    "export": (),
     "report": (),
 }
 STAGES = tuple(FOLLOWING)
@@ -113,6 +114,10 @@ class ArtifactTask(luigi.Task):
     def headline(self, metrics: Mapping[str, Any]) -> str:
         """The one number of `metrics.json` that a list of artifacts shows."""
         return ""
+
+    def account(self, metrics: Mapping[str, Any]) -> list[str]:
+        """Lines that a person should read when it is finished, beside the headline."""
+        return []
 
     # -- what Luigi asks -------------------------------------------------------------------------------------------
 

@@ -8,16 +8,20 @@ import luigi
 
 from models.features import Source
 from tasks import descriptions, folders
+from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Progress
 from tasks.checkpoints import ClassifierParameter, ImportClassifier, is_checkpoint
 from tasks.corpus import CorpusTask, PrepareClips
 from tasks.ears import DESCRIPTION, FeaturesParameter, find_ears, listening
-from tasks.errors import EarshotError
+from tasks.errors import EarshotError, unknown
 from tasks.parameters import preset_settings
 from tasks.settings import CLASSIFIER_FEATURES, INDEPENDENT
 
 CLASSIFIER = "resnext"
 SPLITS = ("train", "validation", "test")
+# How a trained classifier listens: the settings `features.*`. Another precision gives other numbers, so it is another judge.
+LISTENING = {"precision": "float32"}
+PRECISIONS = ("float32", "bf16")
 
 
 class ClassifierTask(CorpusTask):
@@ -29,7 +33,7 @@ class ClassifierTask(CorpusTask):
     classifier_seed = luigi.IntParameter(default=0, description="seed of the classifier's training")
 
     def spaces(self) -> tuple[str, ...]:
-        return ("corpus", "classifier")
+        return ("corpus", "classifier", "features")
 
     def classifier_settings(self) -> dict[str, Any]:
         return preset_settings("classifiers", CLASSIFIER, self.classifier, self.settings, "classifier")[0]
@@ -37,6 +41,13 @@ class ClassifierTask(CorpusTask):
     def classifier_task(self) -> CorpusTask:
         """Where it comes from: a training, or an import."""
         return self.upstream(ImportClassifier if is_checkpoint(self.classifier) else TrainClassifier)
+
+    def listening_settings(self) -> dict[str, Any]:
+        """How it listens. Raises EarshotError for a precision that there is not."""
+        resolved = setting_tools.resolve(LISTENING, self.settings, "features")
+        if resolved["precision"] not in PRECISIONS:
+            raise EarshotError(unknown("features.precision", resolved["precision"], PRECISIONS))
+        return resolved
 
     def check_classes(self, wanted: str) -> None:
         """Raise EarshotError where the corpus has no classes. wanted: what needs them, as it was asked for"""
@@ -47,6 +58,10 @@ class ClassifierTask(CorpusTask):
             )
 
     def classifier_name(self) -> str:
+        """What paths call it as a judge: as it was trained, and `+precision=bf16` where it listens otherwise than usual."""
+        return self.trained_name() + setting_tools.variant(LISTENING, self.listening_settings())
+
+    def trained_name(self) -> str:
         """What paths call it: `small-seed0`, `small+width=32-seed0`, `checkpoint-resnext`."""
         if is_checkpoint(self.classifier):
             return self.classifier_task().place().name
@@ -67,8 +82,11 @@ class TrainClassifier(ClassifierTask):
     unhashed = ("tensorboard/", "checkpoints/")
     uses_gpu = True
 
+    def spaces(self) -> tuple[str, ...]:
+        return ("corpus", "classifier")
+
     def place(self) -> Path:
-        return self.corpus_place() / "3-classifier" / self.classifier_name()
+        return self.corpus_place() / "3-classifier" / self.trained_name()
 
     def inputs(self) -> Mapping[str, ArtifactTask]:
         self.check_classes("TrainClassifier")
@@ -117,7 +135,8 @@ class HearingTask(ClassifierTask):
         return self.ears is None or not self.has_classes()
 
     def spaces(self) -> tuple[str, ...]:
-        return super().spaces() if self.ears is None else tuple(s for s in super().spaces() if s != "classifier")
+        of_classifier = () if self.ears is None else ("classifier", "features")
+        return tuple(space for space in super().spaces() if space not in of_classifier)
 
     def with_own_settings(self) -> Self:
         own: dict[str, Any] = {"features": self.listeners()[:1]}
@@ -138,7 +157,7 @@ class HearingTask(ClassifierTask):
         from tasks import listening
 
         if self.ears is None:
-            return listening.by_classifier(self.classifier_task().folder)
+            return listening.by_classifier(self.classifier_task().folder, self.listening_settings()["precision"])
         return listening.by_ears(self.ears, sample_rate)
 
     def judge(self) -> dict[str, str]:
@@ -149,8 +168,10 @@ class HearingTask(ClassifierTask):
         return {"corpus": self.corpus_place().as_posix(), "classifier": self.ears_name(), **digests}
 
     def heard_by(self) -> dict[str, str]:
-        """What a task's identity says of its ears: nothing where they are the classifier's, which is an input."""
-        return {} if self.ears is None else {"features": self.ears.name}
+        """What a task's identity says of its ears: where they are the classifier's, which is an input, only what is unusual."""
+        if self.ears is not None:
+            return {"features": self.ears.name}
+        return {name: value for name, value in self.listening_settings().items() if value != LISTENING[name]}
 
     def identity_parameters(self) -> dict[str, str]:
         parameters = super().identity_parameters()
@@ -170,7 +191,7 @@ def check_judge(board: Any) -> None:
     """Raise EarshotError where nobody could be the judge of a leaderboard (CompareGenerators), or something is asked of a
     classifier that there is not."""
     if not board.has_classes():
-        settings = [name for name, _ in board.settings if name.startswith("classifier.")]
+        settings = [name for name, _ in board.settings if name.startswith(("classifier.", "features."))]
         asked = [f"--set {name}" for name in settings] + ["--save-probabilities"] * board.save_probabilities
         asked += [f"--classifier {board.classifier}"] * is_checkpoint(board.classifier)
         asked += [f"--features {CLASSIFIER_FEATURES}"] * (board.features == (CLASSIFIER_FEATURES,))

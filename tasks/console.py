@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks import folders, machine
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from tasks.artifact import ArtifactTask
 
 PROGRESS_SECONDS = 10.0
+FAILURES = "EARSHOT_FAILURES"  # in the environment: a file in which the front door is told what failed
 _last_progress: dict[str, float] = {}
 
 
@@ -36,9 +38,11 @@ def progress(name: str, done: int, total: int, text: str) -> None:
     say(name, "  ".join(filter(None, [share, text])))
 
 
-def finished(name: str, seconds: float, headline: str) -> None:
+def finished(name: str, seconds: float, headline: str, account: Sequence[str] = ()) -> None:
+    """Say so, in one piece with the lines of `account`, which stand below it."""
     _last_progress.pop(name, None)
-    say(name, f"done in {spell_seconds(seconds)}" + (f": {headline}" if headline else ""))
+    below = "".join(f"\n    {line}" for line in account)
+    say(name, f"done in {spell_seconds(seconds)}" + (f": {headline}" if headline else "") + below)
 
 
 def failed(name: str, error: EarshotError) -> None:
@@ -49,7 +53,7 @@ def failed(name: str, error: EarshotError) -> None:
 
 def note(error: EarshotError) -> None:
     """Note an error's kind for the front door's exit status: Luigi's workers are other processes."""
-    if path := os.environ.get("EARSHOT_FAILURES"):
+    if path := os.environ.get(FAILURES):
         with contextlib.suppress(OSError), open(path, "a") as file:  # at worst, the exit status tells less
             file.write(f"{type(error).__name__}\n")
 

@@ -145,6 +145,11 @@ class PrepareClips(CorpusTask):
     def headline(self, metrics: Mapping[str, Any]) -> str:
         return ", ".join(f"{count} {split}" for split, count in metrics["clips"].items())
 
+    def account(self, metrics: Mapping[str, Any]) -> list[str]:
+        """What was taken and what was not, where that is not simply everything."""
+        lines: list[str] = metrics.get("account", [])
+        return lines if len(lines) > 1 or corpora.find(self.corpus).cls.needs_source else []
+
 
 @functools.cache
 def _has_classes(corpus: str, settings: str, source: Path | None) -> bool:

@@ -5,6 +5,7 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,39 +47,50 @@ def draw(
 
     import models
     from models.clips import load_split, to_int16
+    from models.generators.base import Samples
     from models.randomness import SampleRandom
+    from models.sampling_batch import fitting, or_less
 
     torch.set_num_threads(machine.threads())
     model = models.load(train, device())
     model.compiled = {"auto": None, "always": True, "never": False}[machine.setting("compiled")]
-    batch = int(machine.setting("sampling_batch")) or stop - start
+    batch = int(machine.setting("sampling_batch")) or fitting(model, stop - start, machine.at_once())
     prefix = given[1] if given else None
     clips = load_split(given[0], given[1].split) if given else None
     chosen = order(*given, seed, stop) if given else []
     codes, nats, evaluations = [], [], 0
     labels: list[int] = []
     long = streaming.Rows.new(out / SAMPLES, stop - start, timesteps) if timesteps else None
-    for first in range(start, stop, batch):
-        progress(first - start, stop - start, "samples")
-        count, random = min(batch, stop - first), SampleRandom(seed, first)
+
+    def rows(first: int, count: int) -> list[int]:
+        """Of the clips that samples first to first + count continue."""
+        return [chosen[i // prefix.repeats].row for i in range(first, first + count)] if prefix else []
+
+    def some(first: int, count: int) -> Samples:
+        """Samples first to first + count; the waveforms of long ones are written, and not among them."""
+        random = SampleRandom(seed, first)
         if prefix and clips:
-            rows = [chosen[i // prefix.repeats].row for i in range(first, first + count)]
-            asked = clips.batch(rows, model.device)
+            asked = clips.batch(rows(first, count), model.device)
+            if long:
+                continued = model.stream_continued(asked, prefix.timesteps, random, **settings)
+                return streaming.keep(continued, first - start, long)
+            return model.continue_clips(asked, prefix.timesteps, random, **settings)
         if long:
-            continued = prefix and clips and model.stream_continued(asked, prefix.timesteps, random, **settings)
-            drawn = streaming.keep(continued or model.stream(count, random, **settings), first - start, long)
-            if prefix and clips:
-                long.write(first - start, 0, clips.codes[rows, : prefix.timesteps])
-            nats.append(drawn.nats)
-            labels, evaluations = labels + drawn.labels, drawn.evaluations
-            continue
-        if prefix and clips:
-            samples = model.continue_clips(asked, prefix.timesteps, random, **settings)
-        else:
-            samples = model.sample(count, random, **settings)
+            return streaming.keep(model.stream(count, random, **settings), first - start, long)
+        return model.sample(count, random, **settings)
+
+    first = start
+    while first < stop:
+        progress(first - start, stop - start, "samples")
+        batch, samples = or_less(min(batch, stop - first), partial(some, first))
         codes.append(to_int16(samples.waveforms.cpu().numpy()))
         if prefix and clips:  # what the model made of it has gone through its own quantization
-            codes[-1][:, : prefix.timesteps] = clips.codes[rows, : prefix.timesteps]
+            given_codes = clips.codes[rows(first, batch), : prefix.timesteps]
+            if long:
+                long.write(first - start, 0, given_codes)
+            else:
+                codes[-1][:, : prefix.timesteps] = given_codes
+        first += batch
         nats.append(None if samples.log_likelihood is None else samples.log_likelihood.cpu().numpy())
         labels += [] if samples.labels is None else samples.labels.tolist()
         evaluations = samples.evaluations

@@ -21,6 +21,7 @@ __all__ = ["DrawSamples", "DrawShard", "ImportSamples", "MeasureLikelihood", "Tr
 
 SECONDS = descriptions.SECONDS
 SHARD = 128  # samples in a shard: what one process draws before it can be interrupted without loss
+LARGEST = 5120  # of a shard on a GPU, which draws thousands in hardly more time than a hundred
 
 
 class MeasureLikelihood(UsingTask):
@@ -186,7 +187,7 @@ class DrawSamples(DrawTask):
         return [task for task in self._all_shards() if task.stop > covered]
 
     def _all_shards(self) -> list[DrawShard]:
-        edges = [*range(0, self.count, SHARD), self.count]
+        edges = [*range(0, self.count, shard_size(self.count)), self.count]
         return [
             self.upstream(DrawShard, start=start, stop=stop, draw=self.count)  # type: ignore[misc]
             for start, stop in itertools.pairwise(edges)
@@ -218,3 +219,16 @@ class DrawSamples(DrawTask):
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
         return f"{metrics['samples']} samples"
+
+
+def shard_size(count: int) -> int:
+    """Into how many samples each a draw of `count` is cut. The samples do not depend on it.
+
+    Raises EarshotError where luigi.cfg's `sampling_shard` is no number of samples.
+    """
+    asked, gpus = int(machine.setting("sampling_shard")), len(machine.gpus())
+    if asked < 0:
+        raise EarshotError(f"sampling_shard={asked} in luigi.cfg must not be negative; 0 leaves it to the machine")
+    if asked or not gpus:
+        return asked or SHARD
+    return max(SHARD, min(LARGEST, -(-count // gpus)))

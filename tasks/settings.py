@@ -97,3 +97,18 @@ def corpus_settings(corpus: str, settings: Settings) -> tuple[dict[str, Any], di
 
     defaults = asdict(corpora.find(corpus).config())
     return defaults, resolve(defaults, settings, "corpus")
+
+
+def of_corpus(corpus: str, models: Iterable[str], preset: str) -> list[str]:
+    """The settings with which a corpus' front door trains these models, where nobody says otherwise.
+
+    Of a corpus whose published models hear linear codes, `wavenet.quantization=linear` and the like.
+    """
+    from tasks import corpora, descriptions
+
+    codes, found = corpora.find(corpus).cls.quantization, []
+    for model in models if codes else ():
+        settings = descriptions.of_model("generators", model)["presets"].get(preset, {})
+        if settings.get("quantization", codes) != codes:
+            found.append(f"{model.rpartition(':')[2]}.quantization={codes}")
+    return found

@@ -42,6 +42,11 @@ class Reporter:
             self.wrote = now
             folders.write_json(self.file, message)
 
+    def note(self, text: str) -> None:
+        """Something to be said at once, whatever was said last."""
+        print(text)
+        self.send({"note": text})
+
     def send(self, message: dict[str, Any]) -> None:
         os.write(self.pipe, (json.dumps(message) + "\n").encode())
 

@@ -122,11 +122,12 @@ def test_a_changed_setting_is_a_path_of_its_own(workdir: Path) -> None:
     assert "wavenet/smoke+layers=3-seed0/draw-32+temperature=0.9/2-samples" in answer.stdout
 
 
-def test_a_folder_that_cannot_be_judged_is_told_at_once(workdir: Path, tmp_path: Path) -> None:
-    (source := tmp_path / "takes" / "one").mkdir(parents=True)
-    for number in range(4):
-        (source / f"{number}.wav").touch()
-    for words, told in (([], "give --source"), (["--source", str(source.parent)], "the label 'one'")):
+def test_a_folder_of_which_nothing_can_come_is_told_at_once(workdir: Path, tmp_path: Path) -> None:
+    (source := tmp_path / "takes").mkdir()
+    for name in ("0.wav", "1.wav", "a/2.wav"):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).touch()
+    for words, told in (([], "give --source"), (["--source", str(source)], "2 files in")):
         answer = door(workdir, *words, corpus="folder")
         assert answer.returncode == 2, answer.stderr
         assert told in answer.stderr

@@ -4,9 +4,12 @@ import csv
 import itertools
 import math
 import os
+import re
+import time
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,7 +21,7 @@ from models import checkpoints
 from models.averaging import WeightAverage
 from models.batches import Batches
 from models.clips import ClipArray
-from models.monitor import duration
+from models.monitor import Monitor, duration
 from models.objective import Objective
 from models.optimizers import LearningRate
 from models.training import TrainingConfig, TrainingDiverged, fit
@@ -140,6 +143,36 @@ def test_progress_tells_the_time_left(tmp_path: Path):
     assert "validation" in told[-1][2]
     assert told[-1][2].endswith("0 s left")
     assert [duration(s) for s in (40, 720, 12600, 180000)] == ["40 s", "12 min", "3.5 h", "2.1 days"]
+
+
+class Told(list[str]):
+    """Progress with a method `note`, as a stage's reporter has it."""
+
+    def __call__(self, *news: object) -> None:
+        pass
+
+    note = list.append
+
+
+@pytest.mark.parametrize(("steps", "times"), [(60, 1), (50, 0), (20, 0)])
+def test_after_50_steps_the_time_is_estimated_once(steps: int, times: int, tmp_path: Path):
+    toys.train(tmp_path, replace(toys.CONFIG, steps=steps), progress=(told := Told()))
+    assert len(told) == times
+    for line in told:
+        assert re.fullmatch(r"\d+ ms a step: about 0 s for the other 10 steps, to \d\d:\d\d", line)
+
+
+def test_the_estimate_leaves_the_first_steps_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    clock = iter(
+        [0.0, *(100.0 + step for step in range(1, 200))]
+    )  # the first step takes 101 s, each other one a second
+    fake = SimpleNamespace(**{**vars(time), "monotonic": lambda: next(clock)})
+    monkeypatch.setattr("models.monitor.time", fake)
+    monitor = Monitor(tmp_path, [], 0, 2050, told := Told())
+    for step in range(1, 60):
+        monitor.stepped(step, 1.0)
+    monitor.close()
+    assert [line.rpartition(",")[0] for line in told] == ["1000 ms a step: about 33 min for the other 2,000 steps"]
 
 
 # ---------------------------------------------------------------- which weights are kept

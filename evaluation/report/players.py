@@ -4,7 +4,8 @@ One scale for all clips of a page: waveforms share one amplitude axis and spectr
 the loudest clip, so that a quiet generator looks quiet. Spectrograms are ink on paper (dark is loud) over 70 dB, with
 mel-spaced rows; they are for looking, no measure reads them.
 
-A sound that is played at several places is one file, called by the hash of its content.
+A sound that is played at several places is one file, called by the hash of its content. Below 8 kHz it is a copy at a
+multiple of its rate (`playable`); pictures and measures are always of the clip itself.
 """
 
 import base64
@@ -24,6 +25,7 @@ RANGE_DB = 70.0
 SHADES = 16
 AUDIO_BUDGET = 60_000_000
 """Bytes of 16-bit audio beside a page, above which clips are Ogg Vorbis (lossy) in place of FLAC."""
+LOWEST_RATE = 8000  # Hz: what every browser must play (Web Audio API, section 1.4); below, some are silent
 FOLDER = "audio"
 
 
@@ -87,10 +89,25 @@ class Sounds:
     def _file(self, codes: np.ndarray, sample_rate: int) -> str:
         name = _name(codes, sample_rate)
         if name not in self._places:
-            suffix, data = _lossless(codes, sample_rate) if self.lossless else ("ogg", _vorbis(codes, sample_rate))
+            played = playable(codes, sample_rate)
+            suffix, data = _lossless(*played) if self.lossless else ("ogg", _vorbis(*played))
             self._places[name] = f"{FOLDER}/{name}.{suffix}"
             self.files[self._places[name]] = data
         return self._places[name]
+
+
+def playable(codes: np.ndarray, sample_rate: int) -> tuple[np.ndarray, int]:
+    """int16 codes (timesteps,) and their rate in Hz, as any browser plays them: below 8 kHz a copy at a multiple of the rate.
+
+    Nothing is added above half the old rate. What overshoots full scale is clipped.
+    """
+    if sample_rate >= LOWEST_RATE or not len(codes):
+        return codes, max(sample_rate, LOWEST_RATE)
+    import soxr
+
+    rate = sample_rate * -(-LOWEST_RATE // sample_rate)
+    copy = soxr.resample(codes.astype(np.float64), sample_rate, rate, quality="HQ")
+    return np.clip(np.rint(copy), -32768, 32767).astype(np.int16), rate
 
 
 def waveform_path(codes: np.ndarray, scale: Scale, columns: int = COLUMNS, height: int = HEIGHT) -> str:
@@ -149,6 +166,11 @@ def grey_png(shades: np.ndarray) -> bytes:
 
 def _name(codes: np.ndarray, sample_rate: int) -> str:
     return hashlib.sha256(np.ascontiguousarray(codes).tobytes() + f"@{sample_rate}".encode()).hexdigest()[:16]
+
+
+def wav_uri(codes: np.ndarray, sample_rate: int) -> str:
+    """A WAV that any browser plays, as a data URI."""
+    return _uri("audio/wav", _encoded(*playable(codes, sample_rate), "WAV", "PCM_16"))
 
 
 def _lossless(codes: np.ndarray, sample_rate: int) -> tuple[str, bytes]:

@@ -143,6 +143,13 @@ class Generator(nn.Module):
         """The same of `continue_clips`."""
         yield self.continue_clips(clips, timesteps, rng, **sampling)
 
+    def sampling_bytes(self) -> int:
+        """Memory that every sample of a batch takes while it is drawn, roughly: by this the size of a batch is chosen.
+
+        Unless a family knows better: 64 numbers for each timestep.
+        """
+        return 4 * 64 * self.timesteps
+
     def log_likelihood(self, clips: Clips) -> Tensor:
         """(batch,) float64, nats, summed over each clip's valid timesteps. Raises ValueError where the model has none."""
         raise ValueError(f"{type(self).__name__} has no likelihood; compare it by its samples")

@@ -63,6 +63,9 @@ class Recording:
     """Number of frames; None is all that follow."""
     sha256: str | None = None
     """Of the whole file, where it lies outside `_workdir` and may have changed since it was listed."""
+    window: int | None = None
+    """The clip is that one of the file's consecutive stretches of a clip's length, 0 the first; the file is resampled as a
+    whole, and `start` only tells where the stretch begins. None: what `start` and `frames` say is resampled by itself."""
 
 
 class Corpus:
@@ -82,6 +85,10 @@ class Corpus:
     """Whether the corpus is nothing without `--source`."""
     download_settings: ClassVar[tuple[str, ...]] = ()
     """The fields of `Config` that decide what `download` leaves behind; the others concern the clips alone."""
+    quantization: ClassVar[str] = ""
+    """The codes, mu-law or linear, that autoregressive models hear at the corpus' front door; "" leaves them to the models."""
+    most_rejected: ClassVar[float] = 0.01
+    """The share of the recordings that may be unusable; where there are more, nothing is prepared."""
 
     def __init_subclass__(cls, **keywords: Any):
         super().__init_subclass__(**keywords)
@@ -127,6 +134,22 @@ class Corpus:
     def background(self, config: Any, folder: Path) -> list[Path]:
         """Files of background noise in the finished folder, for a classifier to be trained with; usually none."""
         return []
+
+    def rejected(self, config: Any, folder: Path) -> list[tuple[str, str]]:
+        """(path, reason) of every file that `download` found but cannot be used, and so is in no recording."""
+        return []
+
+    def left_out(self, config: Any, folder: Path) -> dict[str, float]:
+        """Seconds of usable audio that become no clip, by the reason in words: "at the ends of files", say."""
+        return {}
+
+    def silence_db(self, config: Any) -> float | None:
+        """The level in dB of full scale that a clip must exceed for a tenth of a second to be taken; None: all are."""
+        return None
+
+    def rescales(self, config: Any) -> bool:
+        """Whether all clips are made louder by one factor, with which the loudest training clip reaches full scale."""
+        return False
 
     def root(self, config: Any, folder: Path) -> Path:
         """The folder that `Recording.path` is relative to."""
