@@ -225,6 +225,7 @@ def joined(pieces: Iterable[Samples]) -> Samples:
         torch.cat([piece.waveforms for piece in found], dim=1),
         torch.stack(nats).sum(0) if nats else None,
         evaluations=sum(piece.evaluations for piece in found),
+        labels=found[0].labels,
     )
 
 

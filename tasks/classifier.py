@@ -191,7 +191,7 @@ def check_judge(board: Any) -> None:
     """Raise EarshotError where nobody could be the judge of a leaderboard (CompareGenerators), or something is asked of a
     classifier that there is not."""
     if not board.has_classes():
-        settings = [name for name, _ in board.settings if name.startswith("classifier.")]
+        settings = [name for name, _ in board.settings if name.startswith(("classifier.", "features."))]
         asked = [f"--set {name}" for name in settings] + ["--save-probabilities"] * board.save_probabilities
         asked += [f"--classifier {board.classifier}"] * is_checkpoint(board.classifier)
         asked += [f"--features {CLASSIFIER_FEATURES}"] * (board.features == (CLASSIFIER_FEATURES,))

@@ -50,7 +50,7 @@ def compare(
     others = published.beside(place, listener, metrics)
     metrics, shown = [*metrics, *others.columns], [*table, *others.rows]
     notes = (*([JUDGED_BY_EARS.format(judge)] if judge else []), *others.notes)
-    write_leaderboard(shown, metrics, out, _judge(place, inputs["clips"], listener), notes)
+    write_leaderboard(shown, metrics, out, _judge(place, inputs, listener), notes)
     missed = [f"Left out: {path}, since {reason}." for path, reason in left_out.items()]
     (out / "leaderboard.txt").write_text("\n".join([format_table(shown, metrics), *missed, ""]), encoding="utf-8")
     sources = {row["name"]: place / row["runs"][0]["source"] for row in table}
@@ -74,10 +74,10 @@ def compare(
     return {"rows": len(table), "published": len(others.rows), "left_out": dict(left_out)}
 
 
-def _judge(place: Path, clips: Path, listener: Path) -> dict[str, str]:
+def _judge(place: Path, inputs: Mapping[str, Path], listener: Path) -> dict[str, str]:
     """As `HearingTask.judge` has it: what every number rests on beside the samples."""
-    digests = {"clips": folders.digest_of(clips), "classifier_digest": folders.digest_of(listener)}
-    return {"corpus": place.name, "classifier": listener.name, **digests}
+    digests = {"clips": folders.digest_of(inputs["clips"]), "classifier_digest": folders.digest_of(listener)}
+    return {"corpus": place.name, "classifier": inputs["reference"].name, **digests}
 
 
 def _sources(place: Path, row: Mapping[str, Any]) -> list[Path]:

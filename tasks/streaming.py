@@ -6,8 +6,9 @@ by position. A memory map would do the same, but its pages count as the process'
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from tasks.artifact import Progress
 
@@ -62,31 +63,20 @@ class Rows:
         return self._first + ITEM * (row * self.shape[1] + timestep)
 
 
-class Drawn(NamedTuple):
-    """What is known of samples besides their codes. nats: (count,) or None; evaluations: of each; labels: their classes"""
-
-    nats: "np.ndarray | None"
-    evaluations: int
-    labels: list[int]
-
-
-def keep(pieces: "Iterable[Samples]", row: int, out: Rows) -> Drawn:
-    """Write the pieces of a batch, whose first sample is that row, as they come."""
+def keep(pieces: "Iterable[Samples]", row: int, out: Rows) -> "Samples":
+    """Write the pieces of a batch, whose first sample is that row, as they come; what is left of them, without waveforms."""
+    from models.autoregressive import joined
     from models.clips import to_int16
 
-    start, evaluations, nats = 0, 0, None
-    labels: list[int] = []
+    start, rest = 0, []
     for piece in pieces:
         codes = to_int16(piece.waveforms.cpu().numpy())
         out.write(row, start, codes)
-        start, evaluations = start + codes.shape[1], evaluations + piece.evaluations
-        if piece.log_likelihood is not None:
-            worth = piece.log_likelihood.cpu().numpy()
-            nats = worth if nats is None else nats + worth
-        labels = labels if piece.labels is None else piece.labels.tolist()
+        start += codes.shape[1]
+        rest.append(replace(piece, waveforms=piece.waveforms[:, :0]))
     if start != out.shape[1]:
         raise RuntimeError(f"the model drew {start} timesteps instead of {out.shape[1]}")
-    return Drawn(nats, evaluations, labels)
+    return joined(rest)
 
 
 def merge(
