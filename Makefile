@@ -10,6 +10,7 @@ help:
 	@echo "make test       the linters, then the tests that take seconds"
 	@echo "make test-all   the linters, then every test"
 	@echo "make lint       ruff and mypy"
+	@echo 'make bench      how fast everything is, beside its goal and the limit of this machine; ROWS="a b" for single rows'
 	@echo "make clean      remove .venv and caches; _workdir stays"
 
 demo: .venv/.installed
@@ -23,6 +24,10 @@ test: lint
 
 test-all: lint
 	.venv/bin/python -m pytest
+
+# One table of every speed that the project cares about: `make bench ROWS="wavenet-sampling rerun"`, `make bench FLAGS=--quick`.
+bench: .venv/.installed
+	.venv/bin/python -m benchmarks.bench $(if $(ROWS),--rows $(ROWS)) --json _workdir/bench.json $(FLAGS)
 
 lint: .venv/.installed-test
 	.venv/bin/ruff check
@@ -56,4 +61,4 @@ clean:
 	echo "Install one (on Debian and Ubuntu: apt install python3-venv), or name it: make demo PYTHON=path/to/python3" >&2; \
 	exit 1
 
-.PHONY: help demo demo-all test test-all lint clean
+.PHONY: help demo demo-all test test-all lint bench clean

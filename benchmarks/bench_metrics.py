@@ -1,4 +1,4 @@
-"""Time and memory of the metrics: `python benchmarks/bench_metrics.py [--threads 2] [--real 31158] [--generated 2048]`.
+"""Time and memory of the metrics: `python -m benchmarks.bench_metrics [--threads 2] [--real 31158]`.
 
 The reference side once, then one model against it, each in a fresh process, on synthetic features at the paper's size: ten
 classes of rectified Gaussians. Metrics that need waveforms or likelihoods are left out. A row is a metric file; what several
@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
+from benchmarks.timing import peak_bytes
 from evaluation import SampleSet
 from evaluation import metrics as plugins
 from evaluation.measure import SHARED
@@ -65,7 +66,7 @@ class Table:
 
     def _row(self, name: str, start: np.ndarray) -> None:
         wall, processor = _clocks() - start
-        print(f"{name:<44}{wall:>10.2f}{processor:>10.2f}{_peak():>10.0f}", flush=True)
+        print(f"{name:<44}{wall:>10.2f}{processor:>10.2f}{peak_bytes() / 2**20:>10.0f}", flush=True)
 
 
 def prepare(options: argparse.Namespace, path: Path) -> None:
@@ -82,7 +83,7 @@ def prepare(options: argparse.Namespace, path: Path) -> None:
             with table.row(name):
                 prepared |= {f"{name}.{key}": array for key, array in module.prepare(reference).items()}
         table.finish()
-    np.savez(path, **prepared)
+    np.savez(path, **prepared)  # type: ignore[arg-type]
 
 
 def compute(options: argparse.Namespace, path: Path) -> None:
@@ -119,11 +120,6 @@ def _part(prepared: dict[str, np.ndarray], name: str) -> dict[str, Any]:
 def _clocks() -> np.ndarray:
     """Seconds on the wall, and of processor time."""
     return np.array([time.perf_counter(), time.process_time()])
-
-
-def _peak() -> float:
-    """MiB. Not from getrusage, whose peak a process inherits from its parent."""
-    return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0]) / 1024
 
 
 def main() -> None:

@@ -1,13 +1,15 @@
 """Time and memory of one S4 layer, forward and backward: `python benchmarks/bench_s4.py [--threads 1] [--rounds 5]`.
 
-Against the way of the paper (Gu et al. 2022, algorithm 1), in plain PyTorch: the generating function of the kernel,
-truncated to its length by C (I - Ā^L), at all FFT nodes, by four Cauchy sums over the states; autograd, complex64.
+Against the ways of the papers, in plain PyTorch with autograd, in complex64. For DPLR (Gu et al. 2022, algorithm 1) that is the
+generating function of the kernel, truncated to its length by C (I - Ā^L), at all FFT nodes, by four Cauchy sums over the
+states. For diagonal A (Gu et al. 2022, arXiv:2206.11893) it is the Vandermonde product, with all powers written out.
 
 Rows are SaShiMi's three tiers at one second of 16 kHz. The two alternate; times are medians of CPU time, which other
 programs disturb less than wall time; memory is what a fresh process' peak resident size grows by (Linux only).
 """
 
 import argparse
+import itertools
 import multiprocessing
 import statistics
 import time
@@ -28,11 +30,11 @@ class CauchyS4(S4):
 
     def forward(self, x: Tensor) -> Tensor:
         u, timesteps = x.transpose(1, 2), x.shape[1]
-        K_hat = torch.fft.rfft(self.cauchy_kernel(timesteps), n=2 * timesteps)
+        K_hat = torch.fft.rfft(self.written_out(timesteps), n=2 * timesteps)
         y = torch.fft.irfft(torch.fft.rfft(u, n=2 * timesteps) * K_hat, n=2 * timesteps)[..., :timesteps]
         return self._finish((y + self.D[:, None] * u).transpose(1, 2))
 
-    def cauchy_kernel(self, timesteps: int) -> Tensor:
+    def written_out(self, timesteps: int) -> Tensor:
         """(d_model, timesteps)."""
         space, ss = self.ssm, self.ssm.discrete()
         with torch.no_grad():  # the release does this once, and trains the result in C's place
@@ -55,13 +57,27 @@ class CauchyS4(S4):
         return torch.fft.irfft((cauchy(C_tilde * B) - low_rank) * dt * 2 / (1 + omega), n=timesteps)
 
 
-def runs(kind: type[S4], d_model: int, timesteps: int) -> dict[str, Callable[[], object]]:
+class VandermondeS4(CauchyS4):
+    """S4 with a diagonal A, whose kernel is a sum over all powers of all states."""
+
+    def written_out(self, timesteps: int) -> Tensor:
+        """(d_model, timesteps)."""
+        ss, C = self.ssm.discrete(), torch.view_as_complex(self.ssm.C[0])
+        powers = torch.exp(ss.D.log()[:, :, None] * torch.arange(timesteps))
+        return 2 * torch.einsum("hn,hnl->hl", C * ss.B, powers).real
+
+
+# which state matrices, the layer as its paper has it, and the mode of ours
+CONTESTS = (("DPLR", CauchyS4, "dplr"), ("diagonal", VandermondeS4, "s4d-lin"))
+
+
+def runs(kind: type[S4], mode: str, d_model: int, timesteps: int) -> dict[str, Callable[[], object]]:
     """What is timed: by name."""
-    layer = kind(d_model, n_ssm=1)
+    layer = kind(d_model, n_ssm=1, mode=mode)
     x = torch.randn(1, timesteps, d_model, requires_grad=True)
 
     def kernel() -> Tensor:
-        return layer.cauchy_kernel(timesteps) if isinstance(layer, CauchyS4) else layer.kernel(timesteps)
+        return layer.written_out(timesteps) if isinstance(layer, CauchyS4) else layer.kernel(timesteps)
 
     return {
         "kernel": torch.no_grad()(kernel), "kernel and gradients": lambda: kernel().square().sum().backward(),
@@ -69,16 +85,16 @@ def runs(kind: type[S4], d_model: int, timesteps: int) -> dict[str, Callable[[],
     }  # fmt: skip
 
 
-def peak_mib(kind: type[S4], d_model: int, timesteps: int) -> float:
+def peak_mib(kind: type[S4], mode: str, d_model: int, timesteps: int) -> float:
     """MiB by which the peak of a fresh process grows over one forward and backward of the layer."""
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_growth, (kind, d_model, timesteps))
+        return pool.apply(_growth, (kind, mode, d_model, timesteps))
 
 
-def _growth(kind: type[S4], d_model: int, timesteps: int) -> float:
+def _growth(kind: type[S4], mode: str, d_model: int, timesteps: int) -> float:
     torch.set_num_threads(1)
-    runs(kind, 2, 16)["layer and gradients"]()
-    run = runs(kind, d_model, timesteps)["layer and gradients"]
+    runs(kind, mode, 2, 16)["layer and gradients"]()
+    run = runs(kind, mode, d_model, timesteps)["layer and gradients"]
     before = _peak()
     run()
     return _peak() - before
@@ -90,16 +106,22 @@ def _peak() -> float:
     return int(status.split("VmHWM:")[1].split()[0]) / 1024
 
 
+def tell(row: str, name: str, slow: float, fast: float) -> None:
+    print(f"{row}{name:<26}{slow:>12.1f}{fast:>10.1f}{slow / fast:>8.1f}", flush=True)
+
+
 def main() -> None:
-    """Print a table, four rows for each tier."""
+    """Print a table, four times and one peak for each tier and each kind of state matrix."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    print(f"{'features x timesteps':<22}{'':<22}{'Cauchy ms':>12}{'ours ms':>12}{'ratio':>8}")
-    for d_model, timesteps in TIERS:
-        contestants = [runs(kind, d_model, timesteps) for kind in (CauchyS4, S4)]
+    print(f"{'A':<10}{'features x timesteps':<22}{'':<26}{'written out':>12}{'ours':>10}{'ratio':>8}")
+
+    for (matrix, written_out, mode), (d_model, timesteps) in itertools.product(CONTESTS, TIERS):
+        row = f"{matrix:<10}{f'{d_model} x {timesteps}':<22}"
+        contestants = [runs(kind, mode, d_model, timesteps) for kind in (written_out, S4)]
         for name in contestants[0]:
             spent: list[list[float]] = [[], []]
             for _ in range(options.rounds):
@@ -107,15 +129,8 @@ def main() -> None:
                     start = time.process_time()
                     contestant[name]()
                     into.append(1000 * (time.process_time() - start))
-            slow, fast = (statistics.median(one) for one in spent)
-            print(
-                f"{f'{d_model} x {timesteps}':<22}{name:<22}{slow:>12.1f}{fast:>12.1f}{slow / fast:>8.1f}", flush=True
-            )
-        slow, fast = (peak_mib(kind, d_model, timesteps) for kind in (CauchyS4, S4))
-        print(
-            f"{f'{d_model} x {timesteps}':<22}{'peak MiB, layer':<22}{slow:>12.0f}{fast:>12.0f}{slow / fast:>8.1f}",
-            flush=True,
-        )
+            tell(row, f"{name}, ms", *(statistics.median(one) for one in spent))
+        tell(row, "peak, MiB", *(peak_mib(kind, mode, d_model, timesteps) for kind in (written_out, S4)))
 
 
 if __name__ == "__main__":

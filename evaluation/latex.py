@@ -10,13 +10,14 @@ Names in scripts beyond Latin stay as they are, and need the latter two.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from evaluation.standings import Standing, headline, main_columns
+from evaluation.standings import NOT_APPLICABLE, Standing, headline, main_columns
 from evaluation.wording import (
     count,
     explained,
     footnotes,
     half_width,
     heading,
+    inapplicable,
     letters,
     number,
     rank,
@@ -61,6 +62,7 @@ def format_main(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]])
             told.setdefault(rf"\emph{{{escape(title)}}}: {escape(text)}")
     notes = [rf"\textsuperscript{{{letter}}}~{escape(text)}" for letter, text in letters(marks).items()]
     notes += told
+    notes += map(escape, inapplicable(metrics))
     notes.append(
         r"Values are $\pm$ half of the 95\,\% interval. A rank such as 1--2 is a tie: the difference may be zero."
     )
@@ -84,13 +86,17 @@ def format_all(lines: Sequence[Standing], metrics: Sequence[Mapping[str, Any]]) 
     head = [r"row", "value", r"95 % interval", "rank", "reference", "generated"]
     body = []
     for metric in metrics:
-        shown = [line for line in lines if line.cells[metric["key"]].value is not None]
-        if not shown:
+        absent = metric.get("not_applicable", "")
+        measured = [line for line in lines if line.cells[metric["key"]].value is not None]
+        if not measured and not absent:
             continue
         unit = f", {metric['unit']}" if metric.get("unit") else ""
         title = rf"\textbf{{{escape(heading(metric))}}}{escape(unit)} \texttt{{{escape(metric['key'])}}}"
         body.append(rf"\midrule \multicolumn{{{len(head)}}}{{@{{}}l}}{{{title}}} \\* ")
-        for line in shown:
+        if absent:
+            words = escape(f"{NOT_APPLICABLE}: {absent}")
+            body.append(rf"\multicolumn{{{len(head)}}}{{@{{}}l}}{{{words}}} \\")
+        for line in measured:
             cell = line.cells[metric["key"]]
             digits = shown_digits(cell, int(metric.get("digits", 3)))
             interval = "" if cell.low is None else f"[{number(cell.low, digits)}, {number(cell.high, digits)}]"

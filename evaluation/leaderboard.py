@@ -9,8 +9,6 @@ Differs from what the field does (one number in bold per column): controls and p
 intervals, and rows that cannot be told apart share theirs.
 """
 
-import csv
-import io
 import json
 import math
 import os
@@ -24,6 +22,7 @@ from evaluation import external, latex
 from evaluation.differences import differences
 from evaluation.disagreement import disagreements
 from evaluation.seeds import merge_seeds
+from evaluation.spreadsheet import format_csv
 from evaluation.standings import ALARM, Standing, complete_metrics, headline, main_columns, standings
 from evaluation.wording import (
     ALARMS,
@@ -34,21 +33,17 @@ from evaluation.wording import (
     footnotes,
     half_width,
     heading,
+    inapplicable,
     letters,
-    number,
     rank,
     sections,
+    shown,
     shown_digits,
     traps,
     unmeasured,
     verdict,
-)
+)  # fmt: skip
 
-CSV_COLUMNS = (
-    *("row", "title", "kind", "conditional", "model", "preset", "draw", "count", "parameters", "nfe", "seed", "metric"),
-    *("value", "low", "high", "standard_error", "method", "n_reference", "n_generated", "better", "unit", "version"),
-    *("target", "likelihood_space", "rank_low", "rank_high", "alarm", "warnings", "trained", "source", "digest"),
-)
 FORMAT = 1
 NAME_WIDTHS = (44, 30, 22, 16)
 """How far row names are cut, in turn, before a column of the terminal table is given up."""
@@ -90,18 +85,18 @@ def format_table(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[st
     lines = standings(rows, known)
     columns, _ = main_columns(known)
     key = headline(known)
-    for shown in range(len(columns), 0, -1):
+    for taken in range(len(columns), 0, -1):
         for name_width in NAME_WIDTHS:
-            marks = footnotes(lines, columns[:shown])
-            table = _text_table(lines, columns[:shown], key, name_width, marks)
-            if max(map(len, table)) <= width or (shown == 1 and name_width == NAME_WIDTHS[-1]):
-                left_out = ", ".join(column["name"] for column in columns[shown:])
+            marks = footnotes(lines, columns[:taken])
+            table = _text_table(lines, columns[:taken], key, name_width, marks)
+            if max(map(len, table)) <= width or (taken == 1 and name_width == NAME_WIDTHS[-1]):
+                left_out = ", ".join(column["name"] for column in columns[taken:])
                 words = [*alarms(lines), *unmeasured(lines, columns[0])]
                 words += [f"{letter}: {text}" for letter, text in letters(marks).items()]
                 words += [f"also measured, in leaderboard.md: {left_out}"] if left_out else []
                 if any(line.cells[key].tied for line in lines):
                     words.append("a rank such as 1–2 is a tie: the interval of the difference holds zero")
-                words += [*apart(lines, key), *filter(None, [traps(lines)])]
+                words += [*apart(lines, key), *filter(None, [traps(lines)]), *inapplicable(known, 3)]
                 wrapped = [line for text in words for line in textwrap.wrap(text, width, subsequent_indent="   ")]
                 return "\n".join([text[:width] for text in table] + wrapped)
     raise AssertionError("the narrowest table is always returned")
@@ -120,52 +115,26 @@ def format_markdown(lines: Sequence[Standing], metrics: Sequence[Mapping[str, An
         if text := explained(section, chosen):
             parts.append(text)
         parts.append(_markdown_table(chosen, main, key, marks, ranked=section == "models"))
+        absent = [metric for metric in more if metric.get("not_applicable") and section == "models"]
         known = [metric for metric in more if any(line.cells[metric["key"]].value is not None for line in chosen)]
         ours = [metric for metric in known if not external.is_external(metric["key"])]
         theirs = [metric for metric in known if metric not in ours]
-        for text, shown in (("More measures of the same samples:", ours), (external.EXPLAINED, theirs)):
-            if shown:
-                parts += [text, _measures_table(chosen, shown, marks)]
+        for text, listed in (("More measures of the same samples:", ours + absent), (external.EXPLAINED, theirs)):
+            if listed:
+                parts += [text, _measures_table(chosen, listed, marks)]
         if section == "published":
             parts.append("\n".join(f"- {_escape(line.title)}: {_escape(line.row.get('note', ''))}" for line in chosen))
     if told := disagreements(lines, metrics):
         parts.append("## v1 and the published script")
         parts.append(_escape(" ".join(told)))
     parts.append("\n".join(f"[{letter}] {_escape(text)}  " for letter, text in letters(marks).items()))
-    parts += map(_escape, notes)
+    parts += map(_escape, (*inapplicable(metrics), *notes))
     parts.append(
         "Values are ± half of the 95 % interval. A rank such as 1–2 is a tie: the interval of the difference holds "
         "zero. NFE is the number of network evaluations for one sample. " + ALARMS + " "
         "Every number, with its interval, counts, version and source: leaderboard.csv and leaderboard.json."
     )
     return "\n\n".join(part for part in parts if part) + "\n"
-
-
-def format_csv(lines: Sequence[Standing]) -> str:
-    """One line per row, measure and seed; rows of several seeds have one more, with seed `mean`."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    for line in lines:
-        common: dict[str, Any] = {"row": line.name, "title": line.title, "kind": line.kind}
-        common |= {
-            key: line.row.get(key) for key in ("conditional", "model", "preset", "draw", "count", "parameters", "nfe")
-        }
-        for key, cell in line.cells.items():
-            rank = dict(zip(("rank_low", "rank_high"), cell.rank or ("", ""), strict=True))
-            rank["alarm"] = "; ".join(line.alarms)
-            common |= {"target": cell.target, "warnings": "; ".join(cell.warnings)}
-            for run in cell.runs:
-                about: dict[str, Any] = {name: run["score"][name] for name in CSV_COLUMNS if name in run["score"]}
-                about |= {name: run[name] for name in ("seed", "trained", "source", "digest")}
-                ranks = rank if len(cell.runs) == 1 else {"alarm": rank["alarm"]}
-                writer.writerow(common | about | ranks | {"metric": key, "likelihood_space": cell.space})
-            if len(cell.runs) > 1 and cell.value is not None:
-                about = {name: getattr(cell, name) for name in ("value", "low", "high", "standard_error", "method")}
-                about |= {"better": cell.better, "unit": cell.unit, "version": cell.version}
-                about |= dict(zip(("n_reference", "n_generated"), cell.counts, strict=True))
-                writer.writerow(common | about | rank | {"metric": key, "seed": "mean", "likelihood_space": cell.space})
-    return out.getvalue()
 
 
 def format_json(
@@ -273,8 +242,9 @@ def _value(
 ) -> str:
     cell = line.cells[metric["key"]]
     digits = shown_digits(cell, int(metric.get("digits", 3)))
+    value = shown(cell, metric)
     notes = " ".join(style.format(letter) for letter, _ in marks.get((line.name, metric["key"]), ()))
-    return " ".join(text for text in (number(cell.value, digits), half_width(cell, digits), notes) if text)
+    return " ".join(text for text in (value, half_width(cell, digits), notes) if text)
 
 
 def _escape(text: str) -> str:

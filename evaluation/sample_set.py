@@ -16,7 +16,7 @@ NORMALIZATION_TOLERANCE = 1e-4
 
 LARGEST = 1e38  # of a feature: about what float32 holds; their cubes, which KID sums, are float64 still
 
-PER_SAMPLE = ("features", "log_probabilities", "labels", "log_likelihood", "timesteps", "waveforms")
+PER_SAMPLE = ("features", "log_probabilities", "labels", "log_likelihood", "timesteps", "waveforms", "whole")
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +30,12 @@ class SampleSet:
     timesteps:         (n,) valid timesteps of each clip
     likelihood_space:  what the likelihood is over, as "8-bit mu-law, unscaled"
     waveforms:         (n, T) int16, may be memory-mapped
+    whole:             (n, more) int16, where samples are longer than what is compared of them: waveforms are their end
     sample_rate:       Hz
     held_out:          real clips that no generator was trained on. Of a reference: with their features. Of a generated
                        set: with their log-likelihood under the generator, which is what NLL is computed from; the
                        likelihood that a generator gives to its own samples says nothing about how good it is
+    calibration:       of a reference: real clips on which thresholds are set, and nothing is measured (the validation split)
     unigram_entropy:   bits per timestep of the histogram of quantized values, in the same likelihood space
 
     Raises ValueError where shapes disagree, features hold NaN or infinity, or log-probabilities are none.
@@ -46,9 +48,11 @@ class SampleSet:
     timesteps: np.ndarray | None = None
     likelihood_space: str = ""
     waveforms: np.ndarray | None = None
+    whole: np.ndarray | None = None
     sample_rate: int = 0
     held_out: Optional["SampleSet"] = None
     unigram_entropy: float | None = None
+    calibration: Optional["SampleSet"] = None
 
     def __post_init__(self) -> None:
         for name in PER_SAMPLE:
@@ -98,6 +102,13 @@ class SampleSet:
             raise ValueError(f"this SampleSet has no {name}; pass SampleSet({name}=...)")
         return array
 
+    @property
+    def classes(self) -> int:
+        """How many classes there are; 0 where there are none, as in music."""
+        if self.log_probabilities is not None:
+            return self.log_probabilities.shape[1]
+        return 0 if self.labels is None else int(self.labels.max()) + 1
+
     @cached_property
     def features64(self) -> np.ndarray:
         """(n, D) float64."""
@@ -141,13 +152,13 @@ def expected_logs(p: np.ndarray, log_q: np.ndarray) -> np.ndarray:
 
 
 def _check_shape(name: str, array: np.ndarray) -> None:
-    dimensions = 2 if name in ("features", "log_probabilities", "waveforms") else 1
+    dimensions = 2 if name in ("features", "log_probabilities", "waveforms", "whole") else 1
     if array.ndim != dimensions:
         raise ValueError(f"{name} must have {dimensions} axes, the first one over clips; its shape is {array.shape}")
     if array.dtype.kind not in ("fiu" if name in ("features", "log_probabilities", "log_likelihood") else "iu"):
         raise ValueError(f"{name} cannot be of type {array.dtype}")
-    if name == "waveforms" and array.dtype != np.int16:
-        raise ValueError(f"waveforms are 16-bit codes (int16), not {array.dtype}; models.clips.to_int16 rounds them")
+    if name in ("waveforms", "whole") and array.dtype != np.int16:
+        raise ValueError(f"{name} are 16-bit codes (int16), not {array.dtype}; models.clips.to_int16 rounds them")
 
 
 def _check_finite(name: str, array: np.ndarray) -> None:

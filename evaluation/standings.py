@@ -25,7 +25,7 @@ from evaluation.seeds import Z, merge_seeds, over_seeds
 
 RANKED = ("measured", "imported")
 ALARM = "⚠"
-NOT_MEASURED, ALARMED = "not measured", "not ranked: alarm"
+NOT_MEASURED, ALARMED, NOT_APPLICABLE = "not measured", "not ranked: alarm", "not applicable"
 
 
 @dataclass(frozen=True)
@@ -115,8 +115,8 @@ class Standing:
 def standings(rows: Iterable[Mapping[str, Any]], metrics: Sequence[Mapping[str, Any]]) -> list[Standing]:
     """The leaderboard's lines in order: models by the headline measure, those with an alarm, published rows, controls.
 
-    metrics: dicts with key, name, unit, better, digits, headline (in the main table; the first one sorts), version.
-    Measures that only a row knows get a cell too (`complete_metrics`). Raises ValueError for rows that contradict each other.
+    metrics: dicts with key, name, unit, better, digits, headline (in the main table; the first one sorts), version, and
+    `not_applicable` (why it means nothing of this corpus). Measures that only a row knows get a cell too (`complete_metrics`).
     """
     merged = merge_seeds(rows)
     known = complete_metrics(merged, metrics)
@@ -229,6 +229,7 @@ def _cell(row: Mapping[str, Any], metric: Mapping[str, Any]) -> Cell:
         default = (
             "the model gives no exact likelihood" if key.split("/")[1:2] == ["nll"] else "not measured for this row"
         )
+        given = f"{NOT_APPLICABLE}: {metric['not_applicable']}" if metric.get("not_applicable") else given
         reason = f"measured for {len(runs)} of {total} seeds" if runs else given or default
         return Cell(None, reason=reason, runs=tuple(runs))
     scores = [run["score"] for run in runs]
@@ -290,11 +291,10 @@ def _sorted(lines: Iterable[Standing], key: str) -> list[Standing]:
     def order(line: Standing) -> tuple[int, bool, bool, bool, bool, int, str, float, str]:
         cell = line.cells[key]
         known = _known(cell)
-        value = cell.loss if known else 0.0
         last = bool(line.alarms) if line.kind in RANKED else line.row.get("role") == "trap"
         grouped = known and line.ranked
         group = (bool(line.mark), -(cell.counts[1] or 0), repr(cell.comparable)) if grouped else (False, 0, "")
         unmeasured = line.ranked and not known  # after those with an alarm
-        return section[line.kind], unmeasured, last, not known, *group, value, line.name
+        return section[line.kind], unmeasured, last, not known, *group, cell.loss if known else 0.0, line.name
 
     return sorted(lines, key=order)

@@ -8,7 +8,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from evaluation.standings import ALARM, ALARMED, NOT_MEASURED, RANKED, Cell, Standing, groups, headline
+from evaluation.standings import (
+    ALARM,
+    ALARMED,
+    NOT_APPLICABLE,
+    NOT_MEASURED,
+    RANKED,
+    Cell,
+    Standing,
+    groups,
+    headline,
+)
 
 ARROWS = {"lower": "↓", "higher": "↑", "target": "→"}
 WAYS = {"lower": "lowest", "higher": "highest", "target": "closest to real"}
@@ -52,6 +62,26 @@ def explained(section: str, lines: Sequence[Standing]) -> str:
 def alarms(lines: Sequence[Standing]) -> list[str]:
     """What is told of each model with an alarm, a sentence for each; nothing of controls, some of which are made for it."""
     return [f"{line.marked}: {'; '.join(line.alarms)}" for line in lines if line.kind in RANKED and line.alarms]
+
+
+def inapplicable(metrics: Sequence[Mapping[str, Any]], most: int = 99) -> list[str]:
+    """Which measures mean nothing of this corpus, a sentence for each reason, with the first `most`; [] where none does."""
+    found: dict[str, list[str]] = {}
+    for metric in metrics:
+        if reason := metric.get("not_applicable"):
+            found.setdefault(reason, []).append(metric["name"])
+    named = {
+        reason: ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+        for reason, names in found.items()
+    }
+    return [f"{NOT_APPLICABLE.capitalize()}, since {reason}: {names}." for reason, names in named.items()]
+
+
+def shown(cell: Cell, metric: Mapping[str, Any]) -> str:
+    """A cell's value for reading; `not applicable` where its measure means nothing of this corpus."""
+    if cell.value is None and metric.get("not_applicable"):
+        return NOT_APPLICABLE
+    return number(cell.value, shown_digits(cell, int(metric.get("digits", 3))))
 
 
 def unmeasured(lines: Sequence[Standing], metric: Mapping[str, Any]) -> list[str]:

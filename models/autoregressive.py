@@ -11,10 +11,11 @@ input, and what a receptive field reaches into.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -23,10 +24,12 @@ from models.clips import ClipArray, Clips
 from models.generators.base import Generator, Samples
 from models.layers.quantization import LEVELS, ZERO, Quantizer
 from models.randomness import SampleRandom
+from models.sampling_batch import state_bytes
 from models.stepping import Drawing, PlainSteps, Steps
 from models.training_config import TrainingConfig
 
 Stepper = Callable[[Tensor], Tensor]  # codes (batch,) int64 of one timestep -> logits (batch, 256) of the next one
+PIECE = 2**14  # timesteps of long samples that are drawn before they are handed on
 TIMESTEPS_AT_ONCE = 2**16  # over which likelihoods are computed, to bound the memory of their logits
 
 
@@ -70,15 +73,20 @@ class Autoregressive(Generator):
         "Divides the logits: below 1, likelier codes get likelier still."
         top_p: float = 1.0
         "Draw only from the likeliest codes that together have at least this probability (Holtzman et al. 2020)."
+        seconds: float = 0.0
+        "Length of the samples; 0 = that of the clips. Longer ones go on where shorter ones end: they begin alike."
 
         def __post_init__(self) -> None:
             if not self.temperature > 0:
                 raise ValueError(f"temperature={self.temperature} must be above 0")
             if not 0 < self.top_p <= 1:
                 raise ValueError(f"top_p={self.top_p} must lie in (0, 1]")
+            if not 0 <= self.seconds < math.inf:
+                raise ValueError(f"seconds={self.seconds} is no length; 0 is that of the clips")
 
     config: AutoregressiveConfig
     continues: bool = True
+    any_length: bool = True
     before: int = ZERO  # the code that stands for all that came before the first timestep
 
     def __init__(self, config: AutoregressiveConfig, sample_rate: int, timesteps: int):
@@ -109,6 +117,10 @@ class Autoregressive(Generator):
         codes = self.quantizer.encode_clips(clips)
         scored = torch.ones_like(codes, dtype=torch.bool) if self.config.train_on_padding else clips.mask()
         return cross_entropy(self.logits(codes), codes, scored)
+
+    def loss_weight(self, valid: np.ndarray) -> int:
+        """See `Objective`: the loss is a mean over timesteps, of which clips have equally many where padding counts."""
+        return len(valid) if self.config.train_on_padding else int(valid.sum())
 
     def shortened(self, clips: Clips, rng: torch.Generator) -> Clips:
         """Training clips without most of the silence behind the longest of them, as `margin` says."""
@@ -143,35 +155,77 @@ class Autoregressive(Generator):
             counts += torch.bincount(self.quantizer.encode_clips(batch)[batch.mask()], minlength=LEVELS)
         return float(torch.special.entr(counts / counts.sum()).sum() / math.log(2))
 
+    @torch.no_grad()
+    def sampling_bytes(self) -> int:
+        """See `Generator.sampling_bytes`: the state of a sequence, and its uniforms, codes and nats, twice over."""
+        return state_bytes(self.steps) + 48 * self.timesteps
+
     @torch.inference_mode()
     def continue_clips(self, clips: Clips, timesteps: int, rng: SampleRandom | None = None, **sampling: Any) -> Samples:
         """See `Generator.continue_clips`. Where clips are scaled, the whole clip decides about its prefix's codes, as in
         training, and about the level of what follows."""
-        codes = self.quantizer.encode_clips(clips)[:, :timesteps]
-        samples = self.sample(len(clips), rng, codes, **sampling)
+        samples = self.sample(len(clips), rng, self.quantizer.encode_clips(clips)[:, :timesteps], **sampling)
         return replace(samples, waveforms=self.quantizer.at_level(samples.waveforms, clips))
+
+    @torch.inference_mode()
+    def stream_continued(
+        self, clips: Clips, timesteps: int, rng: SampleRandom | None = None, **sampling: Any
+    ) -> Iterator[Samples]:
+        """`continue_clips`, piece by piece."""
+        codes = self.quantizer.encode_clips(clips)[:, :timesteps]
+        for piece in self.stream(len(clips), rng, codes, **sampling):
+            yield replace(piece, waveforms=self.quantizer.at_level(piece.waveforms, clips))
 
     @torch.inference_mode()
     def sample(
         self, count: int, rng: SampleRandom | None = None, prefix: Tensor | None = None, **sampling: Any
     ) -> Samples:
-        """Draw `count` samples of `timesteps` timesteps; see `Generator.sample`. A prefix is quantized, unless it is codes
-        (int64) already, then continued, and its own timesteps do not count towards the log-likelihood."""
+        """Draw `count` samples of `timesteps` timesteps, or of `seconds`; see `Generator.sample`. A prefix is quantized, unless
+        it is codes (int64) already, then continued, and its own timesteps do not count towards the log-likelihood."""
+        return joined(self.stream(count, rng, prefix, **sampling))
+
+    @torch.inference_mode()
+    def stream(
+        self, count: int, rng: SampleRandom | None = None, prefix: Tensor | None = None, **sampling: Any
+    ) -> Iterator[Samples]:
+        """`sample`, piece by piece in time: samples of clip length in one, those of `seconds` in pieces of `PIECE` timesteps,
+        so that memory does not grow with their length."""
         settings = self.asked(count, prefix, sampling)
-        precision = torch.float32 if self.device.type == "mps" else torch.float64  # Metal has no float64
-        uniforms = (rng or SampleRandom(0)).uniform(count, self.timesteps).to(self.device, precision)
+        timesteps = round(settings.seconds * self.sample_rate) or self.timesteps
         given = torch.empty(count, 0, dtype=torch.int64, device=self.device)
         if prefix is not None:
-            if prefix.ndim != 2 or len(prefix) != count or prefix.shape[1] > self.timesteps:
-                wanted = f"({count}, at most {self.timesteps})"
+            if prefix.ndim != 2 or len(prefix) != count or prefix.shape[1] > timesteps:
+                wanted = f"({count}, at most {timesteps})"
                 raise ValueError(f"prefix must be waveforms of shape {wanted}, but has shape {tuple(prefix.shape)}")
             if prefix.shape[1]:
                 prefix = prefix.to(self.device)
                 given = self.quantizer.encode(prefix) if prefix.is_floating_point() else prefix
+        # Of clip length, however long the draw: what a sample begins with does not depend on how it goes on.
         pays = self.device.type == "cuda" or self.steps(1).pays(count, self.timesteps)
-        compiled = pays if self.compiled is None else self.compiled
-        codes, log_likelihood = Drawing(self, count, compiled)(uniforms, given, settings.temperature, settings.top_p)
-        return Samples(self.quantizer.decode(codes).cpu(), log_likelihood, evaluations=self.timesteps)
+        engine = Drawing(self, count, pays if self.compiled is None else self.compiled)
+        piece = engine.whole_pieces(PIECE) if settings.seconds else timesteps
+        uniforms = self.uniforms(rng or SampleRandom(0), count, timesteps, piece)
+        for codes, log_likelihood in engine.stream(uniforms, given, settings.temperature, settings.top_p):
+            yield Samples(self.quantizer.decode(codes).cpu(), log_likelihood, evaluations=codes.shape[1])
+
+    def uniforms(self, rng: SampleRandom, count: int, timesteps: int, piece: int) -> Iterator[Tensor]:
+        """(count, at most `piece`) on the device, `timesteps` in all: the same numbers however they are cut."""
+        precision = torch.float32 if self.device.type == "mps" else torch.float64  # Metal has no float64
+        for first in range(0, timesteps, piece):
+            yield rng.uniform(count, min(piece, timesteps - first)).to(self.device, precision)
+
+
+def joined(pieces: Iterable[Samples]) -> Samples:
+    """Pieces of the same samples, one after the other in time, as one."""
+    found = list(pieces)
+    if len(found) == 1:
+        return found[0]
+    nats = [piece.log_likelihood for piece in found if piece.log_likelihood is not None]
+    return Samples(
+        torch.cat([piece.waveforms for piece in found], dim=1),
+        torch.stack(nats).sum(0) if nats else None,
+        evaluations=sum(piece.evaluations for piece in found),
+    )
 
 
 def cross_entropy(logits: Tensor, codes: Tensor, scored: Tensor) -> Tensor:

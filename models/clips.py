@@ -59,12 +59,20 @@ class ClipArray:
         return len(self.valid)
 
     def batch(self, indices: Sequence[int] | np.ndarray, device: str | torch.device = "cpu") -> Clips:
-        """The clips at `indices`, decoded on `device`."""
+        """The clips at `indices`, decoded on `device`: the 16 bits are what crosses over to it."""
         indices = np.asarray(indices, dtype=np.int64)
-        codes = torch.from_numpy(np.ascontiguousarray(self.codes[indices])).to(device)
-        labels = None if self.labels is None else torch.from_numpy(self.labels[indices].astype(np.int64)).to(device)
-        valid = torch.from_numpy(self.valid[indices].astype(np.int64)).to(device)
+        codes = _to(torch.from_numpy(np.ascontiguousarray(self.codes[indices])), device)
+        labels = None if self.labels is None else _to(torch.from_numpy(self.labels[indices].astype(np.int64)), device)
+        valid = _to(torch.from_numpy(self.valid[indices].astype(np.int64)), device)
         return Clips(codes.float() / FULL_SCALE, valid, labels)
+
+
+def _to(x: Tensor, device: str | torch.device) -> Tensor:
+    """x on `device`. From pinned memory, so that a graphics card fetches it while it still works on what came before, and the
+    processor does not wait; PyTorch keeps that memory until then."""
+    if torch.device(device).type != "cuda":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
 
 
 def to_int16(waveforms: np.ndarray) -> np.ndarray:

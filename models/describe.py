@@ -2,7 +2,7 @@
 
     python -m models.describe generators/wavenet classifiers/resnext generators/path/to/mine.py:Mine
 
-prints one object: {spec: {version, doc, class, presets, sampling, likelihood, continues}}.
+prints one object: {spec: {version, doc, class, presets, sampling, likelihood, continues, any_length}}.
 
     python -m models.describe --check generators/wavenet '{"layers": 20}'
 
@@ -35,6 +35,7 @@ def describe(spec: str) -> dict[str, Any]:
         "sampling": {} if sampling is None else asdict(sampling()),
         "likelihood": plugin.kind == "generators" and cls.log_likelihood is not Generator.log_likelihood,
         "continues": bool(getattr(cls, "continues", False)),
+        "any_length": bool(getattr(cls, "any_length", False)),
     }
 
 

@@ -5,14 +5,20 @@
     parameter_groups(part) -> list of optimizer groups          default: every parameter that requires a gradient
     validation_loss(clips, rng) -> scalar                       default: the loss of the first part
     validation_scores(clips) -> {"name": value}                 default: none
+    loss_weight(valid) -> number                                default: how many clips they are
     sampled_part: str = ""                                      the part whose weights alone are averaged and counted
 
 `loss` and `validation_loss` are means over the batch. A loss needs all its randomness from `rng`, which lives on the
 device of the clips, or from torch's global generator (dropout), which the loop seeds at every step.
+
+A batch may be cut into pieces, for micro-batches and for several processes. Where a loss is a mean over something else than
+clips, such as timesteps that are not padding, `loss_weight` says how many of these there are in clips of `valid` timesteps, an
+array (clips,): the pieces' losses then count in that proportion, as they do in one piece.
 """
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -53,6 +59,15 @@ class Objective(nn.Module):
     ) -> tuple[Tensor, dict[str, Any]]:
         """The loss of `part` on a batch, and what else the network wants to have logged."""
         return self._loss(part, Clips(waveforms, valid, labels), rng)
+
+    def weights(self, pieces: list[np.ndarray]) -> list[float]:
+        """The factor on the loss of each piece of a batch, of clips of so many valid timesteps: 1 on average."""
+        of_one = getattr(self.model, "loss_weight", len)
+        counts = [float(of_one(valid)) for valid in pieces]
+        total = sum(counts)
+        if not total > 0:
+            raise ValueError(f"{type(self.model).__name__}.loss_weight(valid) is 0 for all clips of a batch")
+        return [len(pieces) * count / total for count in counts]
 
     def _loss(self, part: str, clips: Clips, rng: torch.Generator) -> tuple[Tensor, dict[str, Any]]:
         answer = self.model.loss(part, clips, rng)

@@ -125,25 +125,45 @@ class Drawing:
         Returns codes (batch, timesteps) int64 and the log-likelihood (batch,) float64 in nats of those drawn under the model
         itself: temperature and top_p change what is drawn, not what it is worth.
         """
-        if len(uniforms) != self.batch:
-            raise ValueError(f"uniforms have {len(uniforms)} rows, and this engine draws batches of {self.batch}")
-        rows = [uniforms.t().contiguous()]
-        prefix = 0 if given is None else given.shape[1]
-        if given is not None and prefix:
-            forced = given.new_full((uniforms.shape[1], self.batch), -1)
-            forced[:prefix] = given.t()
-            rows.append(forced)
-        tick = self._tick(temperature, top_p, rows)
-        self.steps.reset()
-        if self.compiled and self.device.type == "cuda":
-            if tick not in self._recordings:
-                self._recordings[tick] = Recording(tick, self.steps, self.start(), rows)
-            codes, worth = self._recordings[tick].run(rows)
-        else:
-            drawn = list(stepped(tick, self.steps, self.start(), 0, zip(*rows, strict=True)))
-            codes, worth = (torch.stack(part) for part in zip(*drawn, strict=True))
-        worth[:prefix] = 0
-        return codes.t().contiguous(), worth.cpu().double().sum(0)
+        [drawn] = self.stream([uniforms], given, temperature, top_p)
+        return drawn
+
+    @torch.inference_mode()
+    def stream(
+        self, uniforms: Iterable[Tensor], given: Tensor | None = None, temperature: float = 1.0, top_p: float = 1.0
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        """The same, piece by piece in time: every piece of uniforms gives its codes, and what these add to the likelihood.
+
+        uniforms: (batch, timesteps of the piece) each; all but the last of a multiple of `whole_pieces` timesteps
+        """
+        first, codes = 0, self.start()
+        for piece in uniforms:
+            if len(piece) != self.batch:
+                raise ValueError(f"uniforms have {len(piece)} rows, and this engine draws batches of {self.batch}")
+            rows, prefix = [piece.t().contiguous()], 0
+            if given is not None and given.shape[1]:
+                prefix = min(piece.shape[1], max(0, given.shape[1] - first))
+                forced = given.new_full((piece.shape[1], self.batch), -1)
+                forced[:prefix] = given[:, first : first + prefix].t()
+                rows.append(forced)
+            tick = self._tick(temperature, top_p, rows)  # the first time, it resets the steps
+            if not first:
+                self.steps.reset()
+            if self.compiled and self.device.type == "cuda":
+                if tick not in self._recordings:
+                    self._recordings[tick] = Recording(tick, self.steps, self.start(), rows)
+                found, worth = self._recordings[tick].run(rows, first)
+            else:
+                drawn = list(stepped(tick, self.steps, codes, first, zip(*rows, strict=True)))
+                found, worth = (torch.stack(part) for part in zip(*drawn, strict=True))
+            worth[:prefix] = 0
+            first, codes = first + len(found), found[-1]
+            yield found.t().contiguous(), worth.cpu().double().sum(0)
+
+    def whole_pieces(self, timesteps: int) -> int:
+        """A piece of about so many timesteps after which clocks and recordings are where they were."""
+        span = recorded(self.steps)
+        return span * max(1, timesteps // span)
 
     def start(self) -> Tensor:
         """(batch,) the first input."""
@@ -203,6 +223,11 @@ def cuda_graph(function: Callable[[], None]) -> Callable[[], None]:
     return replay
 
 
+def recorded(steps: Steps) -> int:
+    """How many timesteps a recording has: whole periods."""
+    return steps.period * -(-RECORDED // steps.period)
+
+
 class Recording:
     """A whole number of periods, recorded once and replayed for the next ones with what they need in its buffers.
 
@@ -211,7 +236,7 @@ class Recording:
 
     def __init__(self, tick: Run, steps: Steps, start: Tensor, rows: list[Tensor], record: Run = cuda_graph):
         self.tick, self.steps, self.start, self.record = tick, steps, start, record
-        self.span = steps.period * -(-RECORDED // steps.period)
+        self.span = recorded(steps)
         self.rows = [row.new_zeros(self.span, *row.shape[1:]) for row in rows]
         self.code = start.clone()
         self.out = [start.new_zeros(self.span, len(start)), torch.zeros(self.span, len(start), device=start.device)]
@@ -225,24 +250,25 @@ class Recording:
                 out[i].copy_(result)
         self.code.copy_(self.out[0][-1])
 
-    def run(self, rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def run(self, rows: list[Tensor], begin: int = 0) -> tuple[Tensor, Tensor]:
         """Codes and nats, (timesteps, batch), for all rows. The first span, in which clocks begin, and what is left at the end
-        run plainly."""
+        run plainly. begin: the timestep of the first row, a multiple of the span, where the rows before it have been run"""
         found: tuple[list[Tensor], list[Tensor]] = ([], [])
-        self.code.copy_(self.start)
+        if not begin:
+            self.code.copy_(self.start)
         whole = len(rows[0]) // self.span * self.span
         for first in range(0, whole, self.span):
             for buffer, row in zip(self.rows, rows, strict=True):
                 buffer.copy_(row[first : first + self.span])
-            if not first:
-                self._span(first)
+            if not begin + first:
+                self._span(0)
             else:
-                self.replay = self.replay or self.record(partial(self._span, first))
+                self.replay = self.replay or self.record(partial(self._span, begin + first))
                 self.replay()
             for parts, out in zip(found, self.out, strict=True):
                 parts.append(out.clone())
         rest = zip(*(row[whole:].unbind() for row in rows), strict=True)
-        for results in stepped(self.tick, self.steps, self.code.clone(), whole, rest):
+        for results in stepped(self.tick, self.steps, self.code.clone(), begin + whole, rest):
             for parts, result in zip(found, results, strict=True):
                 parts.append(result[None])
         codes, nats = (torch.cat(parts) for parts in found)

@@ -157,14 +157,22 @@ class TrainingRun:
                 monitor.stepped(state.at.step, loss)
 
     def _update(self, part: str, substep: int, indices: np.ndarray) -> None:
-        """One step of one part's optimizer on the clips at `indices`, of which this process takes its share."""
-        step, pieces = self.state.at.step, self.config.accumulate
-        shards = np.split(indices, pieces * self.fabric.world_size)
-        for micro, shard in enumerate(shards[self.fabric.global_rank :: self.fabric.world_size]):
-            clips = self.train.batch(shard, self.fabric.device)
-            rng = self._generator("step", step, part, substep, micro)
+        """One step of one part's optimizer on the clips at `indices`, of which this process takes its share.
+
+        They are cut into as many pieces as there are processes times micro-batches, and what is random in a piece is a
+        function of its number: two processes do what one with two micro-batches does.
+        """
+        step, pieces, world = self.state.at.step, self.config.accumulate, self.fabric.world_size
+        shards = np.split(indices, pieces * world)
+        weights = self.state.objective.weights([self.train.valid[shard] for shard in shards])
+        for micro, number in enumerate(range(self.fabric.global_rank, len(shards), world)):
+            clips = self.train.batch(shards[number], self.fabric.device)
+            rng = generator(self.seed, "step", step, part, substep, number, 0, device=self.fabric.device)
+            if len(shards) > 1:
+                self.state.seed_globally(generator(self.seed, "dropout", step, part, substep, number).initial_seed())
             with self.fabric.no_backward_sync(self.state.wrapped, enabled=micro < pieces - 1):
                 loss, extra = self.state.wrapped(part, clips.waveforms, clips.valid, clips.labels, rng)
+                loss = loss if weights[number] == 1 else loss * weights[number]
                 self.fabric.backward(loss / pieces if pieces > 1 else loss)
             self.pending.append((step + 1, part, loss.detach(), extra))
         if self.config.gradient_clip:

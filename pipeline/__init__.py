@@ -19,7 +19,8 @@
     6-leaderboard   CompareGenerators   leaderboard.md, .csv, .json, .tex, report/index.html
 
 What stands under 4-features, 5-reference, 3-features, 4-evaluation and controls/ is there once for the classifier and once
-for every other pair of ears (`--features classifier,melproj`); the leaderboard shows both in one row.
+for every other pair of ears (`--features classifier,melproj`); the leaderboard shows both in one row. Of a corpus without
+classes there is no 3-classifier, and the first of these ears is the judge.
 
 Every box is a folder in `_workdir/<corpus>/`. A folder that exists is finished, and its `config.json` says from what it was
 made. The tasks are in tasks/, the networks in models/, the formulas in evaluation/.

@@ -113,11 +113,11 @@ def benchmark(options: Options) -> "RunBenchmark":
         raise EarshotError("--device cuda: no GPU is visible here; leave it out, or say --device cpu")
     for model in options.models:
         check_plugin("generators", model)
-    assignments = options.assignments
+    assignments = [*setting_tools.of_corpus(options.corpus, options.models, options.preset), *options.assignments]
     if options.corpus == "folder" and "source" in options.machine:
         assignments = [f"corpus.name={folder_name(options.machine['source'])}", *assignments]
     settings = setting_tools.parse(assignments)
-    spaces = ["corpus", "classifier", "sampling", *map(model_name, options.models)]
+    spaces = ["corpus", "classifier", "features", "sampling", *map(model_name, options.models)]
     for name, _ in settings:
         if (space := name.partition(".")[0]) not in spaces:
             raise EarshotError(unknown("space of settings", space, spaces))

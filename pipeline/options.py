@@ -67,8 +67,12 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
         "SaShiMi release")  # fmt: skip
     add("--seed", action="append", metavar="N", help="training seed; several, 0,1,2, make one row with its spread (0)")
     add("--count", type=int, default=0, metavar="N", help="samples in a row (32 at smoke, 512 at small)")
+    add("--sample-rate", type=_positive(int), metavar="HZ", help="of clips and samples, short for "
+        "--set corpus.sample_rate=HZ")  # fmt: skip
+    add("--clip-seconds", type=_positive(float), metavar="S", help="their length, short for "
+        "--set corpus.clip_seconds=S")  # fmt: skip
     add("--set", action="append", default=[], metavar="SPACE.FIELD=VALUE", dest="assignments", help="wavenet.layers=20, "
-        "classifier.steps=500, sampling.temperature=0.9, corpus.sample_rate=8000; may be repeated")  # fmt: skip
+        "classifier.steps=500, sampling.temperature=0.9, corpus.skip_silence=true; may be repeated")  # fmt: skip
     add("--prefix-seconds", type=_positive(float), metavar="S", help="draw samples that continue the first S seconds of "
         "real clips, which are kept exactly; such rows are marked and ranked apart")  # fmt: skip
     add("--repeats", type=_positive(int), metavar="R", help="continue each of these clips R times (1)")
@@ -101,6 +105,8 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
     limits = {"max_steps": given.max_steps, "max_hours": given.max_hours}
     names = [model.rpartition(":")[2] for model in models]
     limited = [f"{name}.{field}={value}" for field, value in limits.items() if value is not None for name in names]
+    of_corpus = {"sample_rate": given.sample_rate, "clip_seconds": given.clip_seconds}
+    limited += [f"corpus.{name}={value!r}" for name, value in of_corpus.items() if value is not None]
     flags = ("source", "stale", "workdir", "device", "keep_every")
     machine = {name: getattr(given, name) for name in flags if getattr(given, name) is not None}
     if given.workers is not None:

@@ -115,6 +115,10 @@ class ArtifactTask(luigi.Task):
         """The one number of `metrics.json` that a list of artifacts shows."""
         return ""
 
+    def account(self, metrics: Mapping[str, Any]) -> list[str]:
+        """Lines that a person should read when it is finished, beside the headline."""
+        return []
+
     # -- what Luigi asks -------------------------------------------------------------------------------------------
 
     @property

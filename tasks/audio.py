@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import numpy as np
 
 FULL_SCALE = 32768  # int16 code c stands for the amplitude c / 32768, as in models/clips.py
 MARGIN_SECONDS = 0.1  # read beyond the end of a clip, so that the resampling filter sees what follows
+MOST_CHANNELS = 2
+UNKNOWN_FRAMES = 1 << 40  # libsndfile says "as many as can be" of streams that were never closed
+BLOCK = 1 << 16  # frames that are decoded at once
 
 
 class AudioError(ValueError):
@@ -36,7 +40,7 @@ class Audio:
 
 
 def read(path: Path, start: int = 0, frames: int | None = None, limit_seconds: float | None = None) -> Audio:
-    """Decode a wav, flac or ogg file, or `frames` frames of it from frame `start` on, at its own rate.
+    """Decode a wav, flac, ogg or mp3 file, or `frames` frames of it from frame `start` on, at its own rate.
 
     limit_seconds: read no more than that and a margin. Raises AudioError where the file is unreadable, cut short,
     empty, or holds NaN or infinity; FileNotFoundError where there is none.
@@ -57,7 +61,7 @@ def read(path: Path, start: int = 0, frames: int | None = None, limit_seconds: f
             file.seek(start)
             waveform = file.read(wanted, dtype="float32", always_2d=True)
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"unreadable: {error.error_string}") from error
+        raise AudioError(_unreadable(error)) from error
     if lost := _lost_bytes(path):
         raise AudioError(f"cut short: {lost} bytes that its header announces are not there")
     if len(waveform) < wanted:
@@ -66,6 +70,78 @@ def read(path: Path, start: int = 0, frames: int | None = None, limit_seconds: f
     if broken:
         raise AudioError(f"{broken} values are NaN or infinite")
     return Audio(waveform, rate, total)
+
+
+def _unreadable(error: Any) -> str:
+    reason = error.error_string.strip()  # of a damaged mp3 it is empty, or says that there is no such file
+    unknown = not reason or "does not exist" in reason
+    return f"unreadable: {'damaged, or no audio of a known format' if unknown else reason}"
+
+
+def measure(path: Path) -> tuple[int, int]:
+    """(frames, rate in Hz) that a file announces. Raises AudioError where it is unreadable, cut short or empty."""
+    import soundfile
+
+    try:
+        about = soundfile.info(path)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(_unreadable(error)) from error
+    if lost := _lost_bytes(path):
+        raise AudioError(f"cut short: {lost} bytes that its header announces are not there")
+    if about.frames <= 0:
+        raise AudioError("empty: it holds no audio")
+    if about.frames > UNKNOWN_FRAMES:
+        raise AudioError("its header does not say how long it is: convert it, which writes the header anew")
+    if about.channels > MOST_CHANNELS:
+        raise AudioError(_many(about.channels, MOST_CHANNELS))
+    return about.frames, about.samplerate
+
+
+def windows(
+    path: Path, wanted: Sequence[int], timesteps: int, sample_rate: int, resampler: str = "soxr"
+) -> Iterator[np.ndarray | AudioError]:
+    """The stretches number `wanted`, ascending, of a file that is cut into consecutive ones of `timesteps`, in mono.
+
+    Each is (timesteps,) float32 at `sample_rate` Hz, or shorter where the file ends; at equal rates, they are the file's
+    own values. The file is decoded once, from its beginning, and no more of it is held than one stretch and 0.1 s on
+    either side, which the resampling filter sees. In place of a stretch that cannot be had, there is the reason.
+    """
+    import numpy as np
+    import soundfile
+
+    try:
+        opened = soundfile.SoundFile(path)
+    except soundfile.LibsndfileError as error:
+        yield from [AudioError(_unreadable(error))] * len(wanted)
+        return
+    with opened as file:
+        rate, total = file.samplerate, file.frames
+        step, unit = sample_rate // math.gcd(rate, sample_rate), rate // math.gcd(rate, sample_rate)
+        margin = 0 if rate == sample_rate else math.ceil(MARGIN_SECONDS * sample_rate)
+        held, first, ended = np.zeros(0, np.float32), 0, ""  # mono, from frame `first` of the file on
+        for window in wanted:
+            begin = window * timesteps
+            start = max(0, begin - margin) // step * unit  # where a frame and a timestep coincide
+            needed = min(total, math.ceil((begin + timesteps) * rate / sample_rate))
+            stop = min(total, math.ceil((begin + timesteps + margin) * rate / sample_rate))
+            while first + len(held) < stop and not ended:
+                held, first = held[max(0, start - first) :], min(max(first, start), first + len(held))
+                try:
+                    block = mono(file.read(BLOCK, dtype="float32", always_2d=True))
+                except (soundfile.LibsndfileError, AudioError) as error:
+                    block, ended = held[:0], str(error) if isinstance(error, AudioError) else _unreadable(error)
+                if not len(block):
+                    ended = ended or f"cut short: {first + len(held)} of {total} frames could be decoded"
+                held = np.concatenate([held, block])
+            if first + len(held) < needed:
+                yield AudioError(ended)
+                continue
+            heard = held[start - first : stop - first]
+            if broken := int(np.count_nonzero(~np.isfinite(heard))):
+                yield AudioError(f"{broken} values are NaN or infinite")
+                continue
+            offset = begin - start // unit * step
+            yield resample(heard, rate, sample_rate, resampler)[offset : offset + timesteps]
 
 
 def _lost_bytes(path: Path) -> int:
@@ -85,13 +161,17 @@ def _lost_bytes(path: Path) -> int:
     return 0
 
 
-def mono(waveform: np.ndarray, most: int = 2) -> np.ndarray:
+def mono(waveform: np.ndarray, most: int = MOST_CHANNELS) -> np.ndarray:
     """(frames, channels) -> (frames,): the mean of the channels. Raises AudioError for more than `most` channels."""
     channels = waveform.shape[1]
     if channels > most:
-        raise AudioError(f"{channels} channels, where {'mono' if most == 1 else 'mono or stereo'} is expected")
+        raise AudioError(_many(channels, most))
     mixed: np.ndarray = waveform[:, 0] if channels == 1 else waveform.mean(axis=1)
     return mixed
+
+
+def _many(channels: int, most: int) -> str:
+    return f"{channels} channels, where {'mono' if most == 1 else 'mono or stereo'} is expected"
 
 
 def resample(waveform: np.ndarray, rate: int, sample_rate: int, resampler: str = "soxr") -> np.ndarray:
@@ -145,3 +225,13 @@ def fit(waveform: np.ndarray, timesteps: int) -> Fitted:
     codes[: len(kept)] = to_int16(kept)
     clipped = int(np.count_nonzero(np.abs(kept) > 1)) if len(kept) else 0
     return Fitted(codes, len(kept), len(waveform) > timesteps, clipped)
+
+
+def loudest_db(codes: np.ndarray, sample_rate: int) -> float:
+    """The level of the loudest tenth of a second in int16 codes, in dB of full scale (a square wave of it is 0 dB)."""
+    import numpy as np
+
+    length = min(len(codes), max(1, sample_rate // 10))
+    tenths = codes[: len(codes) // length * length].reshape(-1, length).astype(np.float64)
+    power = float(np.square(tenths).mean(axis=1).max()) / FULL_SCALE**2
+    return 10 * math.log10(power) if power else -math.inf

@@ -18,7 +18,7 @@ from tasks.corpora.sc09 import DIGITS
 from tasks.corpus import CorpusTask, PrepareClips
 from tasks.errors import EarshotError, unknown
 from tasks.parameters import ModelParameter, check_name, model_name
-from tasks.releases import PREFIX, DownloadRelease
+from tasks.releases import PREFIX, RELEASED_RATE, DownloadRelease
 from tasks.releases import find as find_release
 
 SUFFIXES = (".pt", ".pth", ".pkl", ".ckpt", ".bin", ".safetensors")
@@ -100,6 +100,12 @@ class ImportTask(CorpusTask):
             raise EarshotError(f"say what to import: {DESCRIPTION}")
         if given.startswith(PREFIX) and (release := find_release(given.removeprefix(PREFIX))).network != self.network():
             raise EarshotError(f"{given} is a checkpoint of {release.network}, not of {self.network() or 'no model'}")
+        rate = self.corpus_config().sample_rate
+        if given.startswith(PREFIX) and self.kind == "generators" and rate != RELEASED_RATE:
+            raise EarshotError(
+                f"{given} has learned audio at {RELEASED_RATE} Hz, and {self.corpus} is to be at {rate} Hz: leave out "
+                "--sample-rate, or train a model at that rate"
+            )
         paper, chosen = self._paper(), self.chosen()
         changed = setting_tools.variant(paper | dict.fromkeys(chosen), paper | chosen)
         return f"checkpoint-{checkpoint_name(given)}{changed}"

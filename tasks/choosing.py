@@ -46,8 +46,12 @@ def judge(
     listen: listening.Listen,
     out: Path,
     progress: Progress,
+    waveforms: bool = False,
 ) -> dict[str, Any]:
-    """Draw samples FIRST to FIRST + count from the model in `train`, and measure them against `reference`."""
+    """Draw samples FIRST to FIRST + count from the model in `train`, and measure them against `reference`.
+
+    waveforms: as in `measuring.evaluate_clips`
+    """
     import numpy as np
     import soundfile
 
@@ -67,11 +71,12 @@ def judge(
             drawing.draw(train, seed, FIRST + start, stop, settings, None, building, report)
             os.rename(building, shard)
         codes.append(np.load(shard / drawing.SAMPLES))
-    samples, rate = np.concatenate(codes), clip_format(clips)[0]
+    samples, (rate, timesteps) = np.concatenate(codes), clip_format(clips)
     (out / drawing.WAVS).mkdir(exist_ok=True)
     for row in range(min(HEARD, count)):
         soundfile.write(out / drawing.WAVS / f"sample_{FIRST + row}.wav", samples[row], rate, subtype="PCM_16")
-    metrics = measuring.evaluate_clips(reference, samples, rate, listen, out, progress)
+    compared = samples[:, -timesteps:]  # as of every draw of samples that are longer than clips
+    metrics = measuring.evaluate_clips(reference, compared, rate, listen, out, progress, waveforms)
     shutil.rmtree(shards)
     return metrics
 

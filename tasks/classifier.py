@@ -8,16 +8,20 @@ import luigi
 
 from models.features import Source
 from tasks import descriptions, folders
+from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Progress
 from tasks.checkpoints import ClassifierParameter, ImportClassifier, is_checkpoint
 from tasks.corpus import CorpusTask, PrepareClips
-from tasks.ears import DESCRIPTION, FeaturesParameter, find_ears
-from tasks.errors import EarshotError
+from tasks.ears import DESCRIPTION, FeaturesParameter, find_ears, listening
+from tasks.errors import EarshotError, unknown
 from tasks.parameters import preset_settings
-from tasks.settings import CLASSIFIER_FEATURES
+from tasks.settings import CLASSIFIER_FEATURES, INDEPENDENT
 
 CLASSIFIER = "resnext"
 SPLITS = ("train", "validation", "test")
+# How a trained classifier listens: the settings `features.*`. Another precision gives other numbers, so it is another judge.
+LISTENING = {"precision": "float32"}
+PRECISIONS = ("float32", "bf16")
 
 
 class ClassifierTask(CorpusTask):
@@ -29,7 +33,7 @@ class ClassifierTask(CorpusTask):
     classifier_seed = luigi.IntParameter(default=0, description="seed of the classifier's training")
 
     def spaces(self) -> tuple[str, ...]:
-        return ("corpus", "classifier")
+        return ("corpus", "classifier", "features")
 
     def classifier_settings(self) -> dict[str, Any]:
         return preset_settings("classifiers", CLASSIFIER, self.classifier, self.settings, "classifier")[0]
@@ -38,7 +42,26 @@ class ClassifierTask(CorpusTask):
         """Where it comes from: a training, or an import."""
         return self.upstream(ImportClassifier if is_checkpoint(self.classifier) else TrainClassifier)
 
+    def listening_settings(self) -> dict[str, Any]:
+        """How it listens. Raises EarshotError for a precision that there is not."""
+        resolved = setting_tools.resolve(LISTENING, self.settings, "features")
+        if resolved["precision"] not in PRECISIONS:
+            raise EarshotError(unknown("features.precision", resolved["precision"], PRECISIONS))
+        return resolved
+
+    def check_classes(self, wanted: str) -> None:
+        """Raise EarshotError where the corpus has no classes. wanted: what needs them, as it was asked for"""
+        if not self.has_classes():
+            raise EarshotError(
+                f"{wanted} needs a classifier, and the recordings of {self.corpus_place()} have no labels to train one on: "
+                f"leave it out, and independent ears judge (--features {INDEPENDENT})"
+            )
+
     def classifier_name(self) -> str:
+        """What paths call it as a judge: as it was trained, and `+precision=bf16` where it listens otherwise than usual."""
+        return self.trained_name() + setting_tools.variant(LISTENING, self.listening_settings())
+
+    def trained_name(self) -> str:
         """What paths call it: `small-seed0`, `small+width=32-seed0`, `checkpoint-resnext`."""
         if is_checkpoint(self.classifier):
             return self.classifier_task().place().name
@@ -59,10 +82,14 @@ class TrainClassifier(ClassifierTask):
     unhashed = ("tensorboard/", "checkpoints/")
     uses_gpu = True
 
+    def spaces(self) -> tuple[str, ...]:
+        return ("corpus", "classifier")
+
     def place(self) -> Path:
-        return self.corpus_place() / "3-classifier" / self.classifier_name()
+        return self.corpus_place() / "3-classifier" / self.trained_name()
 
     def inputs(self) -> Mapping[str, ArtifactTask]:
+        self.check_classes("TrainClassifier")
         return {"clips": self.upstream(PrepareClips)}
 
     def resolved(self) -> Mapping[str, Any]:
@@ -88,20 +115,31 @@ class HearingTask(ClassifierTask):
     """What all tasks share that listen, or use what was heard: with the classifier, or with ears that are not its own.
 
     Where it is not the classifier, nothing of it is in their paths, inputs and identities.
+    Of a corpus without classes there is no classifier, and every pair of ears may be the judge (tasks/ears.py).
     """
 
     features = FeaturesParameter(default=(CLASSIFIER_FEATURES,), description=DESCRIPTION)
 
+    def listeners(self) -> tuple[str, ...]:
+        """Those who listen, of whom was asked for; the first one's features they are."""
+        return listening(self.features, self.has_classes())
+
     @property
     def ears(self) -> Source | None:
-        """Whose features they are: the first of those that were asked for. None for the classifier's."""
-        return find_ears(self.features[0])
+        """Whose features they are: the first listener's. None for the classifier's."""
+        return find_ears(self.listeners()[0])
+
+    @property
+    def judging(self) -> bool:
+        """Whether these ears measure everything: waveforms and likelihoods too, which are the same whoever listens."""
+        return self.ears is None or not self.has_classes()
 
     def spaces(self) -> tuple[str, ...]:
-        return super().spaces() if self.ears is None else tuple(s for s in super().spaces() if s != "classifier")
+        of_classifier = () if self.ears is None else ("classifier", "features")
+        return tuple(space for space in super().spaces() if space not in of_classifier)
 
     def with_own_settings(self) -> Self:
-        own: dict[str, Any] = {"features": self.features[:1]}
+        own: dict[str, Any] = {"features": self.listeners()[:1]}
         if self.ears is not None:
             own |= {"classifier": "small", "classifier_seed": 0}
         return super().with_own_settings().clone(**own)
@@ -119,7 +157,7 @@ class HearingTask(ClassifierTask):
         from tasks import listening
 
         if self.ears is None:
-            return listening.by_classifier(self.classifier_task().folder)
+            return listening.by_classifier(self.classifier_task().folder, self.listening_settings()["precision"])
         return listening.by_ears(self.ears, sample_rate)
 
     def judge(self) -> dict[str, str]:
@@ -130,8 +168,10 @@ class HearingTask(ClassifierTask):
         return {"corpus": self.corpus_place().as_posix(), "classifier": self.ears_name(), **digests}
 
     def heard_by(self) -> dict[str, str]:
-        """What a task's identity says of its ears: nothing where they are the classifier's, which is an input."""
-        return {} if self.ears is None else {"features": self.ears.name}
+        """What a task's identity says of its ears: where they are the classifier's, which is an input, only what is unusual."""
+        if self.ears is not None:
+            return {"features": self.ears.name}
+        return {name: value for name, value in self.listening_settings().items() if value != LISTENING[name]}
 
     def identity_parameters(self) -> dict[str, str]:
         parameters = super().identity_parameters()
@@ -139,8 +179,29 @@ class HearingTask(ClassifierTask):
         return {name: text for name, text in parameters.items() if name not in out} | self.heard_by()
 
     def metric_versions(self) -> dict[str, int]:
-        """Of all metrics; of other ears, of those that need nothing but features."""
-        return {m["key"]: m["version"] for m in descriptions.of_metrics() if self.ears is None or descriptions.hears(m)}
+        """Of all metrics that apply: of ears beside the classifier's, of those that need nothing but features; of a corpus
+        without classes, of those that need none."""
+        known = descriptions.of_metrics()
+        if self.ears is not None:
+            known = [m for m in known if (not m["needs_classes"] if self.judging else descriptions.hears(m))]
+        return {metric["key"]: metric["version"] for metric in known}
+
+
+def check_judge(board: Any) -> None:
+    """Raise EarshotError where nobody could be the judge of a leaderboard (CompareGenerators), or something is asked of a
+    classifier that there is not."""
+    if not board.has_classes():
+        settings = [name for name, _ in board.settings if name.startswith("classifier.")]
+        asked = [f"--set {name}" for name in settings] + ["--save-probabilities"] * board.save_probabilities
+        asked += [f"--classifier {board.classifier}"] * is_checkpoint(board.classifier)
+        asked += [f"--features {CLASSIFIER_FEATURES}"] * (board.features == (CLASSIFIER_FEATURES,))
+        for words in asked:
+            board.check_classes(words)
+    elif CLASSIFIER_FEATURES not in board.features:
+        raise EarshotError(
+            f"--features {','.join(board.features)}: the rows of a leaderboard are its classifier's, and other features "
+            f"stand beside it: {','.join((CLASSIFIER_FEATURES, *board.features))}"
+        )
 
 
 class FeaturesTask(HearingTask):
@@ -207,4 +268,5 @@ class PrepareReference(HearingTask):
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         from tasks import measuring
 
-        return measuring.prepare(self.inputs()["clips"].folder, self.inputs()["features"].folder, out, progress)
+        clips, features = (self.inputs()[name].folder for name in ("clips", "features"))
+        return measuring.prepare(clips, features, out, progress, waveforms=self.judging)

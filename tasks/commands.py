@@ -9,8 +9,10 @@ from typing import Any
 
 from tasks import corpora, folders, machine
 from tasks.continuing import PREFIX_DEFAULTS
+from tasks.ears import FeaturesParameter, listening
 from tasks.parameters import SettingsParameter
-from tasks.settings import CLASSIFIER_FEATURES, FEATURES, Settings
+from tasks.rows import ears_of
+from tasks.settings import CLASSIFIER_FEATURES, FEATURES, INDEPENDENT, Settings
 
 
 def command(row: Mapping[str, Any], place: Path) -> str:
@@ -22,31 +24,34 @@ def command(row: Mapping[str, Any], place: Path) -> str:
         return ""
     requests = [folders.read_json(place / run["source"] / folders.PROVENANCE)["request"] for run in row["runs"]]
     asked = requests[0]["parameters"]
-    words = _words(requests[0], row["count"], [request["parameters"]["seed"] for request in requests])
-    words += _features(row, place)
+    judge = ears_of(place / row["runs"][0]["source"])
+    words = _words(requests[0], row["count"], [request["parameters"]["seed"] for request in requests], not judge)
+    words += _features(row, place, judge)
     source = ["--source", "PATH"] if corpora.find(asked["corpus"]).cls.needs_source else []
     if source and words[0] == "luigi":
         source = ["--machine-source", "PATH"]
     return shlex.join([*words, *source])
 
 
-def _features(row: Mapping[str, Any], place: Path) -> list[str]:
-    """Which ears besides the classifier it was heard by, where they are not the usual ones."""
+def _features(row: Mapping[str, Any], place: Path, judge: str = "") -> list[str]:
+    """Which ears it was heard by besides the classifier, or besides the judge that stands for it, first, where these are not
+    the usual ones."""
     sources = {name: other["source"] for run in row["runs"] for name, other in run.get("others", {}).items()}
-    if not set(sources) - set(FEATURES):
+    if not {judge, *sources} - {"", *FEATURES} or (judge == INDEPENDENT and not sources):
         return []
-    asked = [folders.read_json(place / sources[name] / folders.PROVENANCE)["request"] for name in sorted(sources)]
-    specs = [request["parameters"]["features"].split(":") for request in asked]
+    named = [*([row["runs"][0]["source"]] if judge else []), *(sources[name] for name in sorted(sources))]
+    asked = [folders.read_json(place / source / folders.PROVENANCE)["request"] for source in named]
+    specs = [listening(FeaturesParameter().parse(r["parameters"]["features"]), not judge)[0].split(":") for r in asked]
     spelled = [":".join(f"PATH/{Path(path).name}" if "/" in path else path for path in spec) for spec in specs]
-    return ["--features", ",".join((CLASSIFIER_FEATURES, *spelled))]
+    return ["--features", ",".join((*([] if judge else [CLASSIFIER_FEATURES]), *spelled))]
 
 
-def _words(request: Mapping[str, Any], count: int, seeds: Sequence[str]) -> list[str]:
+def _words(request: Mapping[str, Any], count: int, seeds: Sequence[str], classifier: bool = True) -> list[str]:
     asked: dict[str, str] = request["parameters"]
     settings: Settings = SettingsParameter().parse(asked["settings"])
     single = ["luigi", "--module", "pipeline.evaluate"]
     about = ["--corpus", asked["corpus"]] + (["--settings", asked["settings"]] if settings else [])
-    judge = ["--classifier", asked["classifier"], "--classifier-seed", asked["classifier_seed"]]
+    judge = ["--classifier", asked["classifier"], "--classifier-seed", asked["classifier_seed"]] if classifier else []
     if asked["name"]:
         rate = ["--samples-rate", asked["samples_rate"]] if asked["samples_rate"] != "0" else []
         return [*single, "EvaluateSamples", *about, *judge, "--samples", "PATH", "--name", asked["name"], *rate]
@@ -55,7 +60,7 @@ def _words(request: Mapping[str, Any], count: int, seeds: Sequence[str]) -> list
         drawn = ["--seeds", json.dumps([int(seed) for seed in seeds]), "--count", str(count)]
         return [*single, "RunBenchmark", *about, *judge, *trained, *drawn, *_checkpoint(asked), *_prefix(asked)]
     words = ["python", "-m", f"pipeline.{asked['corpus']}", "--models", _file(asked["model"])]
-    words += ["--preset", asked["preset"], "--classifier", asked["classifier"]]
+    words += ["--preset", asked["preset"], *(["--classifier", asked["classifier"]] if classifier else [])]
     words += [word for seed in seeds for word in ("--seed", seed)]
     words += ["--count", str(count), *_checkpoint(asked), *_prefix(asked)]
     return words + [word for name, value in settings for word in ("--set", f"{name}={value}")]

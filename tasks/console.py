@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from tasks import folders, machine
@@ -37,9 +38,11 @@ def progress(name: str, done: int, total: int, text: str) -> None:
     say(name, "  ".join(filter(None, [share, text])))
 
 
-def finished(name: str, seconds: float, headline: str) -> None:
+def finished(name: str, seconds: float, headline: str, account: Sequence[str] = ()) -> None:
+    """Say so, in one piece with the lines of `account`, which stand below it."""
     _last_progress.pop(name, None)
-    say(name, f"done in {spell_seconds(seconds)}" + (f": {headline}" if headline else ""))
+    below = "".join(f"\n    {line}" for line in account)
+    say(name, f"done in {spell_seconds(seconds)}" + (f": {headline}" if headline else "") + below)
 
 
 def failed(name: str, error: EarshotError) -> None:

@@ -47,7 +47,8 @@ class EvaluateControls(ControlTask):
 
         clips, features, reference = (self.inputs()[name].folder for name in ("clips", "features", "reference"))
         listen = self.listen(clip_format(clips)[0])
-        told = measuring.evaluate_controls(reference, clips, features, listen, self.count, out, progress)
+        heard = (reference, clips, features, listen, self.count)
+        told = measuring.evaluate_controls(*heard, out, progress, waveforms=self.judging)
         return told | {"judge": self.judge()}
 
 
@@ -63,4 +64,5 @@ class EvaluateSplits(ControlTask):
         from tasks import measuring
 
         clips, features, reference = (self.inputs()[name].folder for name in ("clips", "features", "reference"))
-        return measuring.evaluate_splits(reference, clips, features, out, progress) | {"judge": self.judge()}
+        told = measuring.evaluate_splits(reference, clips, features, out, progress, waveforms=self.judging)
+        return told | {"judge": self.judge()}

@@ -1,5 +1,7 @@
 """From a corpus to clips of one length: DownloadCorpus and PrepareClips."""
 
+import functools
+import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -9,6 +11,7 @@ from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Progress
 from tasks.parameters import CorpusParameter, SettingsParameter
 
+LABELS = "labels.json"  # the classes in order, [] where there are none
 BACKGROUND = "background.npy"  # clips of noise, where the corpus comes with some
 
 
@@ -37,6 +40,19 @@ class CorpusTask(ArtifactTask):
     def corpus_config(self) -> Any:
         """The corpus's `Config`; raises ValueError for settings that make no sense."""
         return corpora.find(self.corpus).config(**self.corpus_settings())
+
+    def has_classes(self) -> bool:
+        """Whether the corpus has classes, so that a classifier can judge. Known before anything runs.
+
+        Of a local source that is not said any more, what was found in it is asked.
+        """
+        plugin, source = corpora.find(self.corpus), _source()
+        if plugin.cls.needs_source and source is None:
+            listed = self.upstream(DownloadCorpus).folder
+            if (listed / folders.MANIFEST).exists():
+                found = plugin.cls().recordings(self.corpus_config(), listed)
+                return any(recording.label is not None for recording in found)
+        return _has_classes(self.corpus, folders.canonical(self.corpus_settings()), source)
 
     def check_corpus(self) -> None:
         """Raise ValueError for settings, or a local source, of which no benchmark can come."""
@@ -111,6 +127,13 @@ class PrepareClips(CorpusTask):
         corpus, config = corpora.find(self.corpus).cls(), self.corpus_config()
         source = self.inputs()["download"].folder
         metrics = prepare_clips(corpus, config, source, out, machine.cores(), progress)
+        labels = json.loads((out / LABELS).read_text(encoding="utf-8"))
+        if bool(labels) != self.has_classes():
+            found = f"the classes {', '.join(labels[:5])}" if labels else "no labels"
+            raise ValueError(
+                f"the recordings of {self.corpus} have {found}, and its file says otherwise: name them in `labels`, or "
+                "write has_classes (tasks/corpora/base.py)"
+            )
         if noise := corpus.background(config, source):
             metrics["background_clips"] = prepare_background(noise, config, out / BACKGROUND)
         return metrics
@@ -121,6 +144,18 @@ class PrepareClips(CorpusTask):
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
         return ", ".join(f"{count} {split}" for split, count in metrics["clips"].items())
+
+    def account(self, metrics: Mapping[str, Any]) -> list[str]:
+        """What was taken and what was not, where that is not simply everything."""
+        lines: list[str] = metrics.get("account", [])
+        return lines if len(lines) > 1 or corpora.find(self.corpus).cls.needs_source else []
+
+
+@functools.cache
+def _has_classes(corpus: str, settings: str, source: Path | None) -> bool:
+    """Asked of a corpus once in a process: it may have to look at every file of a folder."""
+    plugin = corpora.find(corpus)
+    return plugin.cls().has_classes(plugin.config(**json.loads(settings)), source)
 
 
 def _source() -> Path | None:

@@ -12,7 +12,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -22,7 +22,9 @@ from tasks import folders, machine
 from tasks.errors import EarshotError
 
 MODELS, METRICS = machine.REPOSITORY / "models", machine.REPOSITORY / "evaluation" / "metrics"
-FID = "v1/fid"
+FID, RUNAWAY = "v1/fid", "v1/runaway"
+SECONDS = "seconds"  # the sampling setting of models that draw samples of any length
+NO_CLASSES = "the corpus has no classes"
 
 
 @functools.cache
@@ -48,24 +50,45 @@ def check_sampling(spec: str, sampling: Mapping[str, Any]) -> None:
 
 
 @functools.cache
-def generators_that_continue() -> list[str]:
-    """The names of all generators that can continue the beginning of a real clip."""
+def generators_that(word: str) -> list[str]:
+    """The names of all generators that can do what the word of their description says: `continues`, `any_length`."""
     names = [f"generators/{name}" for name in plugins.names("generators")]
     sources = tuple(dict.fromkeys(path for name in names for path in _sources("generators", name.partition("/")[2])))
     told = _ask("models.describe", tuple(names), sources, "cannot read what the generators say of themselves")
-    return [name.partition("/")[2] for name in names if told[name]["continues"]]
+    return [name.partition("/")[2] for name in names if told[name][word]]
+
+
+def generators_that_continue() -> list[str]:
+    """The names of all generators that can continue the beginning of a real clip."""
+    return generators_that("continues")
+
+
+def check_any_length(models: Iterable[str], settings: Iterable[tuple[str, str]]) -> None:
+    """Raise EarshotError where samples longer than clips are asked for, and none of the models draws any."""
+    lengths = [f"{name}={value}" for name, value in settings if name == f"sampling.{SECONDS}"]
+    if not lengths or any(of_model("generators", model)["any_length"] for model in models):
+        return
+    known = generators_that("any_length")
+    raise EarshotError(
+        f"{lengths[0]}: {', '.join(models)} makes all timesteps of a clip at once, and no samples of another length: set "
+        f"corpus.clip_seconds and train anew, or take one that draws timestep by timestep: {', '.join(known)}"
+    )
 
 
 @functools.cache
-def of_metrics(ears: tuple[str, ...] = ()) -> list[dict[str, Any]]:
+def of_metrics(ears: tuple[str, ...] = (), judge: str = "") -> list[dict[str, Any]]:
     """Every metric in the order of the tables: key, name, version, unit, better, digits, doc, headline.
 
+    judge: the ears that judge a corpus without classes; what needs classes is `not_applicable` then, and says so.
     ears: names of ears besides the classifier; what can be computed from their features follows as `v1/fid@melproj`, FID,
     which alone stands in the main table, right after the classifier's
     """
     sources = (*sorted(METRICS.glob("*.py")), METRICS.parent / "describe.py")
     found = _ask("evaluation.describe", ("metrics",), sources, "cannot read what metrics says of itself")
-    heard = {m["key"]: [_heard(m, name) for name in ears] for m in found if hears(m)}
+    heard = {
+        m["key"]: [_heard(m, name) for name in ears] for m in found if hears(m) and not (judge and m["needs_classes"])
+    }
+    found = [_judged(m, judge) for m in found] if judge else found
     beside = [shown for m in found for shown in (m, *(heard.get(m["key"], ()) if m["key"] == FID else ()))]
     return beside + [column for key, columns in heard.items() if key != FID for column in columns]
 
@@ -78,10 +101,23 @@ def hears(metric: Mapping[str, Any]) -> bool:
 
 def _heard(metric: Mapping[str, Any], ears: str) -> dict[str, Any]:
     """The description of a metric over the features of other ears."""
+    return _over(metric, ears) | {"key": f"{metric['key']}@{ears}", "headline": metric["key"] == FID}
+
+
+def _over(metric: Mapping[str, Any], ears: str) -> dict[str, Any]:
+    """A metric that says whose features it compares."""
     doc = metric["doc"].replace("the classifier's features", f"the features of {ears}")
     doc = doc if doc != metric["doc"] else f"{doc} Here in the features of {ears}."
-    name, headline = f"{metric['name']} ({ears})", metric["key"] == FID
-    return {**metric, "key": f"{metric['key']}@{ears}", "name": name, "doc": doc, "headline": headline}
+    return {**metric, "name": f"{metric['name']} ({ears})", "doc": doc}
+
+
+def _judged(metric: Mapping[str, Any], judge: str) -> dict[str, Any]:
+    """A metric on the leaderboard of a corpus without classes, whose judge these ears are."""
+    if metric["needs_classes"]:
+        return {**metric, "headline": False, "not_applicable": NO_CLASSES}
+    if not hears(metric):  # long clips are where models lose their way
+        return {**metric, "headline": metric["headline"] or metric["key"] == RUNAWAY}
+    return _over(metric, judge) | ({} if metric["key"] == FID else {"name": metric["name"]})
 
 
 @functools.cache

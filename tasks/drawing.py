@@ -5,10 +5,11 @@ import math
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import folders, machine
+from tasks import folders, machine, streaming
 from tasks.artifact import Progress
 from tasks.continuing import Prefix, columns, file_name, order, prefix_metrics
 from tasks.training import clip_format, device
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 LIKELIHOOD_BATCH = 16
 SAMPLES, TABLE, WAVS = "samples.npy", "samples.csv", "wavs"
 COLUMNS = ("row", "draw_index", "log_likelihood_nats", "seconds", "sample_rate", "name")
+WINDOW = "window"  # of samples that are longer than clips: how many of the last timesteps are compared with these
 LABEL = "label"  # the class that a sample was asked for, by its place in the clips' labels.json
 RECORD = "drawing.json"  # which shard was drawn where, and how long it took: as provenance.json, not of the digest
 
@@ -32,64 +34,80 @@ def draw(
     given: tuple[Path, Prefix] | None,
     out: Path,
     progress: Progress,
+    timesteps: int = 0,
 ) -> dict[str, Any]:
     """Samples `start` to `stop`, as `samples.npy` and `samples.csv` in the order of their index.
 
     The noise of sample i is a function of (seed, i), so that shards and batches of any size give the same samples.
+    timesteps: how long samples are that are longer than clips, which go to disk piece by piece; 0: as long as clips
     given: a folder of PrepareClips, and what is continued of its clips; the timesteps of a prefix are the clip's own 16 bits
     """
     import numpy as np
     import torch
 
     import models
-    from models.clips import load_split, to_int16
+    from models.clips import load_split
     from models.randomness import SampleRandom
+    from models.sampling_batch import fitting, or_less
 
     torch.set_num_threads(machine.threads())
     model = models.load(train, device())
     model.compiled = {"auto": None, "always": True, "never": False}[machine.setting("compiled")]
-    batch = int(machine.setting("sampling_batch")) or stop - start
+    batch = int(machine.setting("sampling_batch")) or fitting(model, stop - start, machine.at_once())
     prefix = given[1] if given else None
     clips = load_split(given[0], given[1].split) if given else None
     chosen = order(*given, seed, stop) if given else []
-    codes, nats, evaluations = [], [], 0
-    labels: list[int] = []
-    for first in range(start, stop, batch):
+    length = timesteps or model.timesteps
+    kept = streaming.Rows.new(out / SAMPLES, stop - start, length)
+
+    def some(first: int, count: int) -> streaming.Drawn:
+        """Samples first to first + count, into their rows."""
+        random = SampleRandom(seed, first)
+        if not (prefix and clips):
+            return streaming.keep(model.stream(count, random, **settings), first - start, kept)
+        rows = [chosen[i // prefix.repeats].row for i in range(first, first + count)]
+        asked = clips.batch(rows, model.device)
+        drawn = streaming.keep(model.stream_continued(asked, prefix.timesteps, random, **settings), first - start, kept)
+        # what the model made of the prefix has gone through its own quantization
+        kept.write(first - start, 0, clips.codes[rows, : prefix.timesteps])
+        return drawn
+
+    found, first = [], start
+    while first < stop:
         progress(first - start, stop - start, "samples")
-        count, random = min(batch, stop - first), SampleRandom(seed, first)
-        if prefix and clips:
-            rows = [chosen[i // prefix.repeats].row for i in range(first, first + count)]
-            asked = clips.batch(rows, model.device)
-            samples = model.continue_clips(asked, prefix.timesteps, random, **settings)
-        else:
-            samples = model.sample(count, random, **settings)
-        codes.append(to_int16(samples.waveforms.cpu().numpy()))
-        if prefix and clips:  # what the model made of it has gone through its own quantization
-            codes[-1][:, : prefix.timesteps] = clips.codes[rows, : prefix.timesteps]
-        nats.append(None if samples.log_likelihood is None else samples.log_likelihood.cpu().numpy())
-        labels += [] if samples.labels is None else samples.labels.tolist()
-        evaluations = samples.evaluations
-    likelihood = None if nats[0] is None else np.concatenate([n for n in nats if n is not None])
-    more = {LABEL: labels} if labels else {}
+        batch, drawn = or_less(min(batch, stop - first), partial(some, first))
+        found.append(drawn)
+        first += batch
+    nats = [drawn.nats for drawn in found if drawn.nats is not None]
+    labels = [label for drawn in found for label in drawn.labels]
+    likelihood = np.concatenate(nats) if nats else None
+    more: dict[str, list[Any]] = {LABEL: labels} if labels else {}
     if prefix:
         more |= columns(chosen, prefix, range(start, stop))
-    _write(out, np.concatenate(codes), np.arange(start, stop), likelihood, model.sample_rate, more=more)
+    _write(out, length, np.arange(start, stop), likelihood, model.sample_rate, more=more)
+    evaluations = found[-1].evaluations
     about = {"evaluations": evaluations, "class_conditional": bool(getattr(model, "class_conditional", labels))}
     return {"samples": stop - start, "start": start, "stop": stop} | about
 
 
 def merge(
-    earlier: Path | None, shards: Sequence[Path], count: int, prefix: Prefix | None, out: Path, progress: Progress
+    earlier: Path | None,
+    shards: Sequence[Path],
+    count: int,
+    prefix: Prefix | None,
+    out: Path,
+    progress: Progress,
+    window: int = 0,
 ) -> dict[str, Any]:
     """One draw from shards and from what an earlier draw holds, in order of ascending likelihood, with a wav for each.
 
-    Where the model has no likelihood the order is that of the draw. prefix: what the samples continue
+    Where the model has no likelihood the order is that of the draw. prefix: what the samples continue; window: of samples that
+    are longer than clips, how many of their last timesteps are compared with clips; 0: they are as long as clips
     """
     import numpy as np
-    import soundfile
 
     parts = [_read(folder) for folder in ([earlier] if earlier else []) + list(shards)]
-    codes, index = np.concatenate([p.codes for p in parts]), np.concatenate([p.index for p in parts])
+    index, timesteps = np.concatenate([p.index for p in parts]), parts[0].codes.shape[1]
     nats = np.concatenate([p.nats for p in parts])
     rows = np.unique(index, return_index=True)[1]  # of a sample that is there twice, the earlier draw's
     rows = rows[index[rows] < count]
@@ -101,29 +119,51 @@ def merge(
     rate = parts[0].rate
     more = {name: [text for p in parts for text in p.more[name]] for name in parts[0].more}
     chosen = {name: [texts[row] for row in rows] for name, texts in more.items()}
-    names = _write(out, codes[rows], index[rows], nats[rows] if likely else None, rate, more=chosen)
+    names = _write(out, timesteps, index[rows], nats[rows] if likely else None, rate, more=chosen)
     (out / WAVS).mkdir(exist_ok=True)
-    for number, (row, name) in enumerate(zip(rows, names, strict=True)):
-        progress(number, count, "wavs")
-        soundfile.write(out / name, codes[row], rate, subtype="PCM_16")
-    sound = codes[rows].astype(np.float32) / 32768
+    if window:
+        files = [(streaming.Rows(p.file), row) for p in parts for row in range(len(p.index))]
+        sound = streaming.merge([files[row] for row in rows], names, rate, out / SAMPLES, out, progress)
+    else:
+        sound = _merge_clips(np.concatenate([p.codes for p in parts])[rows], names, rate, out, progress)
     told = [folders.read_json(folder / folders.METRICS) for folder in ([earlier] if earlier else []) + list(shards)]
     classes = any(about.get("class_conditional") for about in told)
     return {
         "samples": count,
         "reused": 0 if earlier is None else int((parts[0].index < count).sum()),
         "sample_rate": rate,
-        "timesteps": codes.shape[1],
+        "timesteps": timesteps,
+        **({WINDOW: window} if window else {}),
         "order": "ascending log-likelihood" if likely else "as drawn",
         "mean_log_likelihood_nats": float(nats[rows].mean()) if likely else None,
-        "root_mean_square": float(np.sqrt(np.mean(np.square(sound)))),
-        "peak": float(np.abs(sound).max()),
+        **sound,
         # A draw that was finished before these were recorded does not tell.
         "evaluations": next((number for about in told if (number := about.get("evaluations")) is not None), None),
         "class_conditional": classes,
         "conditional": "class" if classes else None,
         **(prefix_metrics(prefix, chosen, rate) if prefix else {}),
     }
+
+
+def _merge_clips(codes: "np.ndarray", names: Sequence[str], rate: int, out: Path, progress: Progress) -> dict[str, Any]:
+    """What `streaming.merge` does, of samples that are as long as clips, all at once."""
+    import numpy as np
+    import soundfile
+
+    np.save(out / SAMPLES, codes)
+    for number, (waveform, name) in enumerate(zip(codes, names, strict=True)):
+        progress(number, len(codes), "wavs")
+        soundfile.write(out / name, waveform, rate, subtype="PCM_16")
+    sound = codes.astype(np.float32) / 32768
+    return {"root_mean_square": float(np.sqrt(np.mean(np.square(sound)))), "peak": float(np.abs(sound).max())}
+
+
+def measured(samples: Path) -> tuple["np.ndarray", "np.ndarray | None"]:
+    """(n, timesteps) int16, memory-mapped: what of samples is compared with clips, and the whole of those that are longer."""
+    import numpy as np
+
+    codes, window = np.load(samples / SAMPLES, mmap_mode="r"), folders.read_json(samples / folders.METRICS).get(WINDOW)
+    return (codes[:, -window:], codes) if window else (codes, None)
 
 
 def record_shards(earlier: Path | None, shards: Sequence[Path], count: int, out: Path) -> None:
@@ -150,7 +190,8 @@ def import_samples(path: Path, samples_rate: int, config: Any, out: Path, progre
     imported = read_samples(place, config.sample_rate, config.timesteps, samples_rate or None, config.resampler)
     if scratch.exists():
         shutil.rmtree(scratch)
-    _write(out, imported.codes, np.arange(len(imported.codes)), None, config.sample_rate, imported.names)
+    np.save(out / SAMPLES, imported.codes)
+    _write(out, imported.codes.shape[1], np.arange(len(imported.codes)), None, config.sample_rate, imported.names)
     return {
         **imported.metrics,
         "sample_rate": config.sample_rate,
@@ -192,21 +233,18 @@ def score_clips(train: Path, clips: Path, out: Path, progress: Progress) -> dict
 
 def _write(
     out: Path,
-    codes: "np.ndarray",
+    timesteps: int,
     index: "np.ndarray",
     nats: "np.ndarray | None",
     rate: int,
     names: Sequence[str] | None = None,
     more: Mapping[str, Sequence[Any]] | None = None,
 ) -> list[str]:
-    """`samples.npy` (int16, samples x timesteps) and one line about each of its rows in `samples.csv`; the rows' names.
+    """One line about each row of `samples.npy` (int16, samples x timesteps) in `samples.csv`; the rows' names.
 
     more: further columns
     """
-    import numpy as np
-
-    np.save(out / SAMPLES, codes)
-    seconds, more = codes.shape[1] / rate, more or {}
+    seconds, more = timesteps / rate, more or {}
     named = [names[row] if names else f"{WAVS}/{file_name(row, more)}" for row in range(len(index))]
     with open(out / TABLE, "w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -220,8 +258,10 @@ def _write(
 
 @dataclass(frozen=True)
 class _Part:
-    """What `_write` wrote: codes, draw indices, nats or NaN, sample rate in Hz, and further columns as they stand there."""
+    """What a draw has written: the file of its codes, these, memory-mapped, draw indices, nats or NaN, sample rate in Hz, and
+    further columns as they stand there."""
 
+    file: Path
     codes: "np.ndarray"
     index: "np.ndarray"
     nats: "np.ndarray"
@@ -237,4 +277,5 @@ def _read(folder: Path) -> _Part:
     nats = np.array([float(row["log_likelihood_nats"] or "nan") for row in rows])
     index = np.array([int(row["draw_index"]) for row in rows])
     more = {name: [row[name] for row in rows] for name in rows[0] if name not in COLUMNS}
-    return _Part(np.load(folder / SAMPLES), index, nats, int(rows[0]["sample_rate"]), more)
+    codes = np.load(folder / SAMPLES, mmap_mode="r")
+    return _Part(folder / SAMPLES, codes, index, nats, int(rows[0]["sample_rate"]), more)

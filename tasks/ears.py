@@ -3,10 +3,13 @@
 A generator may be good at pleasing one listener. Ears that are independent of the classifier (models/features/) have folders of
 their own beside its: `4-features/melproj/`, `5-reference/melproj/`, `<draw>/3-features-melproj`, `<draw>/4-evaluation-melproj`,
 which any classifier's leaderboard shows.
+
+Of a corpus without classes there is no classifier, and these ears are the judge: the first that are named, or melproj.
+Their name then stands wherever the classifier's does: `6-leaderboard/melproj/`.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import luigi
 
@@ -14,7 +17,7 @@ from models import features
 from models.features import Source
 from tasks.errors import EarshotError
 from tasks.parameters import check_name
-from tasks.settings import CLASSIFIER_FEATURES
+from tasks.settings import CLASSIFIER_FEATURES, INDEPENDENT
 
 DESCRIPTION = "classifier, melproj, wavlm-base and the like, or path/to/module.py[:weights]"
 
@@ -48,6 +51,13 @@ def _normal(spec: str) -> str:
     if spec == source.name:
         return spec
     return ":".join(os.path.abspath(os.path.expanduser(path)) for path in (source.file, source.weights) if path)
+
+
+def listening(asked: Sequence[str], has_classes: bool) -> tuple[str, ...]:
+    """Who listens, of those that `--features` names: of a corpus without classes, not the classifier."""
+    if has_classes:
+        return tuple(asked)
+    return tuple(spec for spec in asked if spec != CLASSIFIER_FEATURES) or (INDEPENDENT,)
 
 
 def find_ears(spec: str) -> Source | None:

@@ -13,7 +13,7 @@ from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Difference, Progress
 from tasks.chains import broken
 from tasks.checkpoints import CheckpointParameter, kept_step
-from tasks.classifier import ClassifierTask, FeaturesTask, PrepareReference
+from tasks.classifier import CacheFeatures, FeaturesTask, HearingTask, PrepareReference, check_judge
 from tasks.continuing import PREFIX_DEFAULTS, PrefixParameters
 from tasks.controls import EvaluateControls, EvaluateSplits
 from tasks.corpus import PrepareClips
@@ -46,12 +46,10 @@ class CacheSampleFeatures(FeaturesTask, JudgedTask):
         return {"samples": self.samples_task(), **self.listener()}
 
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
-        import numpy as np
-
         from tasks import drawing, listening
 
         samples = self.inputs()["samples"].folder
-        codes = np.load(samples / drawing.SAMPLES, mmap_mode="r")
+        codes, _ = drawing.measured(samples)
         rate = folders.read_json(samples / folders.METRICS)["sample_rate"]
         return listening.cache(self.listen(rate), {"samples": codes}, out, progress)
 
@@ -72,8 +70,8 @@ class EvaluateSamples(JudgedTask):
 
     def others(self) -> list[JudgedTask]:
         """The same samples, by the other features, and their probabilities: wanted as well, and no inputs."""
-        saved = [self.upstream(ExportProbabilities)] if self.save_probabilities and self.ears is None else []
-        return [*(self.clone(features=(name,)).with_own_settings() for name in self.features[1:]), *saved]
+        saved = [self.upstream(ExportProbabilities)] if self.save_probabilities and self.judging else []
+        return [*(self.clone(features=(name,)).with_own_settings() for name in self.listeners()[1:]), *saved]
 
     def requires(self) -> Mapping[str, luigi.Task]:
         return {**self.inputs(), **{str(other.place()): other for other in self.others()}}
@@ -88,7 +86,7 @@ class EvaluateSamples(JudgedTask):
             "features": self.upstream(CacheSampleFeatures),
         }
         conditional = bool(self.prefix_seconds)  # NLL is of the model, and stands in the row that nothing was given to
-        if self.ears is not None or self.name or conditional:
+        if not self.judging or self.name or conditional:
             return inputs
         if descriptions.of_model("generators", self.model)["likelihood"]:
             imported = self.checkpoint and not kept_step(self.checkpoint)
@@ -104,11 +102,12 @@ class EvaluateSamples(JudgedTask):
 
         inputs = {name: task.folder for name, task in self.inputs().items()}
         reference, samples, features = (inputs[name] for name in ("reference", "samples", "features"))
-        told = measuring.evaluate(reference, samples, features, inputs.get("likelihood"), out, progress)
+        about = (reference, samples, features, inputs.get("likelihood"))
+        told = measuring.evaluate(*about, out, progress, waveforms=self.judging)
         return told | {"judge": self.judge()}
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
-        ears = "" if self.ears is None else self.ears.name
+        ears = "" if self.judging or self.ears is None else self.ears.name
         described = descriptions.of_metrics((ears,) if ears else ())
         names = {metric["key"]: metric for metric in described if metric["headline"]}
         scores = {f"{key}@{ears}" if ears else key: score for key, score in metrics["scores"].items()}
@@ -116,14 +115,15 @@ class EvaluateSamples(JudgedTask):
         return ", ".join(f"{metric['name']} {value:.{metric['digits']}f}" for metric, value in shown)
 
 
-class CompareGenerators(PrefixParameters, ClassifierTask):
+class CompareGenerators(PrefixParameters, HearingTask):
     """The leaderboard and the report, from every finished row of the corpus that was judged by this classifier.
 
-    What other ears heard in the same samples stands in the same row. What is asked for here is only what must be there; rows
-    that earlier runs left are shown as well. Derived: it rebuilds itself when a row appears or changes.
+    Where the corpus has no classes, by the first ears. What others heard in the same samples stands in the same row. What is
+    asked for here is only what must be there; rows that earlier runs left are shown as well. Derived: it rebuilds itself when
+    a row appears or changes.
     """
 
-    VERSION = 3
+    VERSION = 4
     stage = "report"
     derived = True
     unhashed = ("report/",)  # the page shows how long each stage took
@@ -136,7 +136,7 @@ class CompareGenerators(PrefixParameters, ClassifierTask):
     seeds = luigi.ListParameter(default=(0,), significant=False)
     count = luigi.IntParameter(default=0, significant=False, description="samples in a row; 0: what suits the preset")
     checkpoint = CheckpointParameter(default="", significant=False, description="in place of the one model's training")
-    features = FeaturesParameter(default=FEATURES, significant=False, description=FEATURES_DESCRIPTION)
+    features = FeaturesParameter(default=FEATURES, description=FEATURES_DESCRIPTION)
     sample_sets = SampleSetsParameter(default=(), significant=False, description=f"imports that must be in: {SETS}")
     samples_rate = luigi.IntParameter(default=0, significant=False, description="of a .npy among them, in Hz")
     save_probabilities = SaveProbabilities()
@@ -145,30 +145,31 @@ class CompareGenerators(PrefixParameters, ClassifierTask):
         return (*super().spaces(), "sampling", *map(model_name, self.models))
 
     def place(self) -> Path:
-        return self.corpus_place() / "6-leaderboard" / self.classifier_name()
+        return self.corpus_place() / "6-leaderboard" / self.ears_name()
+
+    def listeners(self) -> tuple[str, ...]:
+        """The judge, whose rows these are, comes first."""
+        return tuple(sorted(super().listeners(), key=lambda name: name != CLASSIFIER_FEATURES))
 
     def inputs(self) -> Mapping[str, ArtifactTask]:
+        check_judge(self)
+        judge, *others = ((name,) for name in self.listeners())
         inputs: dict[str, ArtifactTask] = {
             "clips": self.upstream(PrepareClips),
-            "classifier": self.classifier_task(),
+            **(self.listener() or {"features": self.upstream(CacheFeatures, features=judge)}),
             "reference": self.reference(),
         }
-        if CLASSIFIER_FEATURES not in self.features:
-            raise EarshotError(
-                f"--features {','.join(self.features)}: the rows of a leaderboard are its classifier's, and other features "
-                f"stand beside it: {','.join((CLASSIFIER_FEATURES, *self.features))}"
-            )
         if self.checkpoint and len(self.models) != 1:
             raise EarshotError(
                 f"--checkpoint {self.checkpoint} is of one model, and the models are {', '.join(self.models)}: say which, "
                 "e.g. --models sashimi. The leaderboard shows what earlier runs have finished as well"
             )
         count = self.controls_count()
-        inputs["controls"] = self.upstream(EvaluateControls, count=count, features=(CLASSIFIER_FEATURES,))
-        inputs["splits"] = self.upstream(EvaluateSplits, features=(CLASSIFIER_FEATURES,))
+        inputs["controls"] = self.upstream(EvaluateControls, count=count, features=judge)
+        inputs["splits"] = self.upstream(EvaluateSplits, features=judge)
         tasks: list[ArtifactTask] = []
-        for features in [(name,) for name in sorted(self.features, key=lambda name: name != CLASSIFIER_FEATURES)]:
-            if features != (CLASSIFIER_FEATURES,):
+        for features in (judge, *others):
+            if features != judge:
                 tasks.append(self.upstream(EvaluateControls, count=count, features=features))
                 tasks.append(self.upstream(EvaluateSplits, features=features))
             for model in self.models:
@@ -181,7 +182,7 @@ class CompareGenerators(PrefixParameters, ClassifierTask):
             tasks += [task.upstream(ExportProbabilities) for task in judged]
         return inputs | {str(task.place()): task for task in tasks}
 
-    def _imported(self, name: str, path: str, features: tuple[str, ...] = (CLASSIFIER_FEATURES,)) -> "EvaluateSamples":
+    def _imported(self, name: str, path: str, features: tuple[str, ...]) -> "EvaluateSamples":
         """The row of somebody else's samples; what is said of models does not concern it."""
         asked: dict[str, Any] = {"checkpoint": "", "count": 0, "save_probabilities": False}
         asked |= {"samples_rate": self.samples_rate if is_array(path) else 0}
@@ -193,19 +194,20 @@ class CompareGenerators(PrefixParameters, ClassifierTask):
         given = bool(self.prefix_seconds)
         counts = [default_count(model, self.preset, given) for model in self.models]
         if not counts and not self.count:
-            sets = [self._imported(name, path).samples_task() for name, path in self.sample_sets]
+            sets = [self._imported(*one, self.listeners()[:1]).samples_task() for one in self.sample_sets]
             known = [task.known_count() for task in sets if isinstance(task, ImportSamples)]
             most = Counter(filter(None, known)).most_common(1)
             return most[0][0] if most else DEFAULT_CONTROLS
         return self.count or max(counts)
 
     def reference(self) -> ArtifactTask:
-        """The real clips as our classifier hears them."""
-        return self.upstream(PrepareReference, features=(CLASSIFIER_FEATURES,))
+        """The real clips as the judge hears them."""
+        return self.upstream(PrepareReference, features=self.listeners()[:1])
 
     def _settings_of(self, model: str) -> Settings:
         """The settings without those of sampling that `model` does not have; some model must have each of them."""
         known = {name: descriptions.of_model("generators", name)["sampling"] for name in self.models}
+        descriptions.check_any_length(self.models, self.settings)
         for name, _ in setting_tools.in_space(self.settings, "sampling"):
             if not any(name.partition(".")[2] in fields for fields in known.values()):
                 choices = {field for fields in known.values() for field in fields}
@@ -223,7 +225,7 @@ class CompareGenerators(PrefixParameters, ClassifierTask):
         whole: list[Path] = []
         left_out: dict[str, str] = {}
         known: dict[Path, str] = {}
-        pattern = f"4-evaluation-{self.classifier_name()}"
+        pattern = f"4-evaluation-{self.ears_name()}"
         for folder in sorted([*corpus.glob(f"*/*/draw-*/{pattern}"), *corpus.glob(f"*/*/{pattern}")]):
             if not (folder / folders.MANIFEST).exists():
                 continue
@@ -243,8 +245,8 @@ class CompareGenerators(PrefixParameters, ClassifierTask):
         return whole, left_out
 
     def curves(self) -> list[Path]:
-        """What EvaluateCheckpoints has left of trainings on this corpus, by our classifier."""
-        return curves(machine.workdir() / self.corpus_place(), self.classifier_name())
+        """What EvaluateCheckpoints has left of trainings on this corpus, by our judge."""
+        return curves(machine.workdir() / self.corpus_place(), self.ears_name())
 
     def identity_parameters(self) -> dict[str, str]:
         """What is asked for does not matter, only what is there."""
@@ -252,13 +254,14 @@ class CompareGenerators(PrefixParameters, ClassifierTask):
         return {name: text for name, text in parameters.items() if name not in PREFIX_DEFAULTS}
 
     def identity_inputs(self) -> Mapping[str, ArtifactTask]:
-        return {name: task for name, task in self.inputs().items() if name in ("clips", "classifier", "reference")}
+        ours = ("clips", "classifier", "features", "reference")
+        return {name: task for name, task in self.inputs().items() if name in ours}
 
     def identity(self) -> dict[str, Any]:
         identity = super().identity()
         corpus = machine.workdir() / self.corpus_place()
         whole, left_out = self.rows()
-        ours = [folder for folder in whole if folder.name.endswith(self.classifier_name())]
+        ours = [folder for folder in whole if folder.name.endswith(self.ears_name())]
         beside = {"curves": self.curves(), "thresholds": [tuned for folder in ours for tuned in tunings(folder)]}
         for name, found in {"rows": whole, **{name: found for name, found in beside.items() if found}}.items():
             identity[name] = {folder.relative_to(corpus).as_posix(): folders.digest_of(folder) for folder in found}

@@ -88,6 +88,7 @@ class ExportProbabilities(JudgedTask):
     stage = "evaluation"
 
     def place(self) -> Path:
+        self.check_classes("ExportProbabilities, or --save-probabilities,")
         return self.draw_place() / f"4-probabilities-{self.classifier_name()}"
 
     def inputs(self) -> Mapping[str, ArtifactTask]:

@@ -13,12 +13,15 @@ from tasks import settings as setting_tools
 from tasks.artifact import ArtifactTask, Progress
 from tasks.continuing import PREFIX_DEFAULTS, Prefix, PrefixParameters, check_continues, order
 from tasks.corpus import PrepareClips
+from tasks.errors import EarshotError
 from tasks.imported import ImportSamples
 from tasks.trained import TrainGenerator, UsingTask
 
 __all__ = ["DrawSamples", "DrawShard", "ImportSamples", "MeasureLikelihood", "TrainGenerator"]
 
+SECONDS = descriptions.SECONDS
 SHARD = 128  # samples in a shard: what one process draws before it can be interrupted without loss
+LARGEST = 5120  # of a shard on a GPU, which draws thousands in hardly more time than a hundred
 
 
 class MeasureLikelihood(UsingTask):
@@ -52,10 +55,23 @@ class DrawTask(PrefixParameters, UsingTask):
     def sampling_settings(self) -> dict[str, Any]:
         """Raises EarshotError where there is no such setting, or the model refuses it."""
         defaults = self.description()["sampling"]
+        descriptions.check_any_length([self.model], self.settings)
         settings = setting_tools.resolve(defaults, self.settings, "sampling")
         if settings != defaults:
             descriptions.check_sampling(self.model, settings)
-        return settings
+        # A draw of clip length is what it was before there were others.
+        return {name: value for name, value in settings.items() if name != SECONDS or value}
+
+    def long(self) -> int:
+        """How many timesteps a sample has that is longer than a clip; 0: it is as long. Raises EarshotError for shorter."""
+        config, seconds = self.corpus_config(), self.sampling_settings().get(SECONDS, 0.0)
+        timesteps = round(seconds * config.sample_rate)
+        if seconds and timesteps <= config.timesteps:
+            raise EarshotError(
+                f"sampling.{SECONDS}={seconds:g}: clips of this corpus have {config.timesteps / config.sample_rate:g} s, with "
+                f"which samples are compared: give more, e.g. {2 * config.timesteps / config.sample_rate:g}, or leave it out"
+            )
+        return timesteps
 
     def prefix(self) -> Prefix | None:
         """What samples begin with. Raises EarshotError where it makes no sense, or the model cannot continue anything."""
@@ -128,11 +144,11 @@ class DrawShard(DrawTask):
 
         inputs = {name: task.folder for name, task in self.inputs().items()}
         given = (inputs["clips"], prefix) if (prefix := self.prefix()) else None
-        settings = self.sampling_settings()
-        return drawing.draw(inputs["train"], self.seed, self.start, self.stop, settings, given, out, progress)
+        about = (inputs["train"], self.seed, self.start, self.stop, self.sampling_settings(), given)
+        return drawing.draw(*about, out, progress, self.long())
 
     def expected_bytes(self) -> int:
-        return 2 * (self.stop - self.start) * self.corpus_config().timesteps
+        return 2 * (self.stop - self.start) * (self.long() or self.corpus_config().timesteps)
 
 
 class DrawSamples(DrawTask):
@@ -149,6 +165,7 @@ class DrawSamples(DrawTask):
     count = luigi.IntParameter(default=512, description="how many samples")
 
     def place(self) -> Path:
+        self.long()
         return self.model_place() / f"draw-{self.count}{self.sampling_name()}" / "2-samples"
 
     def _complete(self) -> bool:
@@ -170,7 +187,7 @@ class DrawSamples(DrawTask):
         return [task for task in self._all_shards() if task.stop > covered]
 
     def _all_shards(self) -> list[DrawShard]:
-        edges = [*range(0, self.count, SHARD), self.count]
+        edges = [*range(0, self.count, shard_size(self.count)), self.count]
         return [
             self.upstream(DrawShard, start=start, stop=stop, draw=self.count)  # type: ignore[misc]
             for start, stop in itertools.pairwise(edges)
@@ -190,7 +207,8 @@ class DrawSamples(DrawTask):
         earlier, _ = self.covered()
         shards = [task.folder for task in self.shards()]
         drawing.record_shards(earlier, shards, self.count, out)
-        return drawing.merge(earlier, shards, self.count, self.prefix(), out, progress)
+        window = self.corpus_config().timesteps if self.long() else 0
+        return drawing.merge(earlier, shards, self.count, self.prefix(), out, progress, window)
 
     def clean_up(self) -> None:
         for task in self._all_shards():
@@ -201,3 +219,16 @@ class DrawSamples(DrawTask):
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
         return f"{metrics['samples']} samples"
+
+
+def shard_size(count: int) -> int:
+    """Into how many samples each a draw of `count` is cut. The samples do not depend on it.
+
+    Raises EarshotError where luigi.cfg's `sampling_shard` is no number of samples.
+    """
+    asked, gpus = int(machine.setting("sampling_shard")), len(machine.gpus())
+    if asked < 0:
+        raise EarshotError(f"sampling_shard={asked} in luigi.cfg must not be negative; 0 leaves it to the machine")
+    if asked or not gpus:
+        return asked or SHARD
+    return max(SHARD, min(LARGEST, -(-count // gpus)))

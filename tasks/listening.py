@@ -17,8 +17,8 @@ BATCH = 64
 Listen = Callable[["np.ndarray", Progress], dict[str, "np.ndarray"]]
 
 
-def by_classifier(folder: Path) -> Listen:
-    """What the classifier in the folder hears."""
+def by_classifier(folder: Path, precision: str = "float32") -> Listen:
+    """What the classifier in the folder hears. precision: see `Classifier.listen_in`"""
     import torch
 
     import models
@@ -26,7 +26,7 @@ def by_classifier(folder: Path) -> Listen:
     from tasks.training import device
 
     torch.set_num_threads(machine.threads())
-    model = models.load(folder, device())
+    model = models.load(folder, device()).listen_in(precision)
 
     def listen(codes: "np.ndarray", progress: Progress) -> dict[str, "np.ndarray"]:
         features, log_probabilities = embed(model, codes, BATCH, progress)

@@ -25,7 +25,10 @@ class machine(luigi.Config):  # noqa: N801  (the name is the section in luigi.cf
         default="auto", choices=["auto", "cpu", "cuda"], description="auto: a GPU where there is one"
     )
     threads = luigi.IntParameter(default=1, description="CPU threads of one stage")
-    sampling_batch = luigi.IntParameter(default=0, description="samples drawn at once; 0: a whole shard")
+    sampling_batch = luigi.IntParameter(default=0, description="samples drawn at once; 0: as many as memory holds")
+    sampling_shard = luigi.IntParameter(
+        default=0, description="samples of which a draw's shards are made; 0: 128, more where there are GPUs"
+    )
     compiled = luigi.ChoiceParameter(
         default="auto", choices=["auto", "always", "never"], description="draw with compiled steps; auto: where it pays"
     )
@@ -66,6 +69,11 @@ def cores() -> int:
 def threads() -> int:
     """CPU threads of one stage, the same for any number of workers: float sums round differently for each count."""
     return max(1, int(setting("threads")))
+
+
+def at_once() -> int:
+    """How many stages this machine's cores are enough for."""
+    return max(1, cores() // threads())
 
 
 def gpus() -> list[str]:

@@ -10,6 +10,8 @@ from tasks.artifact import Progress
 from tasks.training import clip_format
 
 REFERENCE, INFLUENCES, BY_REFERENCE = "reference.npz", "per_sample.npz", "per_reference.npz"
+NOISE = "runaway.csv"  # which samples degenerate into noise
+THRESHOLDS = "validation"  # the split on which thresholds are set
 SPLIT_ROWS = {
     "train": "every clip of the train split, the reference itself: FID is 0 by construction, IS and AM are the corpus's own",
     "test": "every clip of the test split; the held-out row is of as many of them as a model's row has samples",
@@ -17,11 +19,17 @@ SPLIT_ROWS = {
 
 
 def prepare(
-    clips: Path, features: Path, out: Path, progress: Progress, splits: Sequence[str] = ("train", "test")
+    clips: Path,
+    features: Path,
+    out: Path,
+    progress: Progress,
+    splits: Sequence[str] = ("train", "test"),
+    waveforms: bool = False,
 ) -> dict[str, Any]:
     """The real side of every metric, against which all models are measured: the train split, as in the field's tables.
 
     splits: which split is the reference and, where there is another, which one holds clips that nothing was trained on
+    waveforms: whether ears that are no classifier's measure these too, as here and below: where they are the judge
     """
     import numpy as np
 
@@ -32,16 +40,26 @@ def prepare(
     rate, sets = clip_format(clips)[0], []
     for name in splits:
         split = load_split(clips, name)
-        sets.append(_heard(features, name, split.codes, rate) | {"labels": split.labels, "timesteps": split.valid})
-    held_out = evaluation.SampleSet(**sets[1]) if len(sets) > 1 else None
-    arrays: dict[str, Any] = evaluation.prepare(evaluation.SampleSet(**sets[0], held_out=held_out))
+        heard = _heard(features, name, split.codes, rate, waveforms)
+        sets.append(heard | {"labels": split.labels, "timesteps": split.valid})
+    beside: dict[str, Any] = {"held_out": evaluation.SampleSet(**sets[1])} if len(sets) > 1 else {}
+    if "waveforms" in sets[0] and THRESHOLDS not in splits:
+        codes = load_split(clips, THRESHOLDS).codes
+        beside["calibration"] = evaluation.SampleSet(waveforms=codes, sample_rate=rate)
+    arrays: dict[str, Any] = evaluation.prepare(evaluation.SampleSet(**sets[0], **beside))
     np.savez(out / REFERENCE, **arrays)
     counts = [len(one["features"]) for one in sets]
     return dict(zip(("reference_clips", "held_out_clips"), counts, strict=False))
 
 
 def evaluate(
-    reference: Path, samples: Path, features: Path, likelihood: Path | None, out: Path, progress: Progress
+    reference: Path,
+    samples: Path,
+    features: Path,
+    likelihood: Path | None,
+    out: Path,
+    progress: Progress,
+    waveforms: bool = False,
 ) -> dict[str, Any]:
     """Every metric that applies to one set of samples.
 
@@ -50,14 +68,52 @@ def evaluate(
     import evaluation
 
     progress(0, 1, "metrics")
-    generated = heard_samples(samples, features)
+    generated = heard_samples(samples, features, waveforms)
     if likelihood is not None:
         generated |= _held_out_likelihood(likelihood)
-    return _scores(reference, evaluation.SampleSet(**generated), out, competes=True) | _classes(generated)
+    told = _scores(reference, evaluation.SampleSet(**generated), out, competes=True) | _classes(generated)
+    return told | _write_noise(reference, generated, names(samples), out)
+
+
+def _write_noise(reference: Path, generated: Mapping[str, Any], called: Sequence[str], out: Path) -> dict[str, Any]:
+    """`runaway.csv`: of every sample, whether and from when on it is noise (evaluation/runaway.py); how many are."""
+    import numpy as np
+
+    import evaluation
+    from evaluation.metrics import runaway
+
+    with np.load(reference / REFERENCE) as arrays:
+        prepared = {key.removeprefix("runaway."): arrays[key] for key in arrays.files if key.startswith("runaway.")}
+    if not prepared or "waveforms" not in generated or runaway.limits_of(prepared).obstacle:
+        return {}
+    clips = evaluation.SampleSet(
+        waveforms=generated["waveforms"], whole=generated.get("whole"), sample_rate=generated["sample_rate"]
+    )
+    found = runaway.find(prepared, clips)
+    with open(out / NOISE, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["row", "name", "noisy", "onset_seconds", "share", "flatness_db", "level_db"])
+        for row, name in enumerate(called):
+            onset = "" if not found.noisy[row] else f"{found.onset[row]:.3f}"
+            numbers = (found.share[row], found.flatness[row], found.level[row])
+            writer.writerow([row, name, int(found.noisy[row]), onset, *(f"{number:.3f}" for number in numbers)])
+    return {"noisy": int(found.noisy.sum())}
+
+
+def names(samples: Path) -> list[str]:
+    """What the samples are called, in the order of the rows of `samples.npy`."""
+    with open(samples / drawing.TABLE, newline="", encoding="utf-8") as file:
+        return [line["name"] for line in csv.DictReader(file)]
 
 
 def evaluate_clips(
-    reference: Path, codes: Any, sample_rate: int, listen: listening.Listen, out: Path, progress: Progress
+    reference: Path,
+    codes: Any,
+    sample_rate: int,
+    listen: listening.Listen,
+    out: Path,
+    progress: Progress,
+    waveforms: bool = False,
 ) -> dict[str, Any]:
     """Every metric that applies to clips, int16 (n, timesteps), which nobody has listened to yet."""
     import numpy as np
@@ -67,17 +123,16 @@ def evaluate_clips(
     arrays: dict[str, Any] = listen(codes, progress)
     np.savez(out / "samples.npz", **arrays)
     progress(0, 1, "metrics")
-    generated = _heard(out, "samples", codes, sample_rate)
+    generated = _heard(out, "samples", codes, sample_rate, waveforms)
     return _scores(reference, evaluation.SampleSet(**generated), out) | _classes(generated)
 
 
-def heard_samples(samples: Path, features: Path) -> dict[str, Any]:
+def heard_samples(samples: Path, features: Path, waveforms: bool = False) -> dict[str, Any]:
     """The arrays of a SampleSet: what was heard of samples, and what they were asked for."""
-    import numpy as np
-
-    codes = np.load(samples / drawing.SAMPLES, mmap_mode="r")
+    codes, whole = drawing.measured(samples)
     rate = folders.read_json(samples / folders.METRICS)["sample_rate"]
-    return _heard(features, "samples", codes, rate) | {"labels": _labels(samples)}
+    heard = _heard(features, "samples", codes, rate, waveforms)
+    return heard | {"labels": _labels(samples)} | ({"whole": whole} if "waveforms" in heard else {})
 
 
 def evaluate_controls(
@@ -88,11 +143,12 @@ def evaluate_controls(
     count: int,
     out: Path,
     progress: Progress,
+    waveforms: bool = False,
 ) -> dict[str, Any]:
     """The control rows, each with as many clips as a model's draw (or as there are).
 
     What was heard in real clips is taken from `features`; silence and noise are listened to. The clips that are worth hearing
-    are kept beside what the classifier heard in them; other ears hear the same ones.
+    are kept beside what the judge heard in them; other ears hear the same ones.
     """
     import numpy as np
 
@@ -119,8 +175,8 @@ def evaluate_controls(
             heard = {name: np.repeat(array, size, axis=0) if alike else array for name, array in heard.items()}
         arrays: dict[str, Any] = heard
         np.savez(folder / "samples.npz", **arrays)
-        generated = _heard(folder, "samples", codes, rate)
-        if "log_probabilities" in generated and not control.trap:
+        generated = _heard(folder, "samples", codes, rate, waveforms)
+        if "waveforms" in generated and not control.trap:
             np.save(folder / drawing.SAMPLES, codes)
         scores = _scores(reference, evaluation.SampleSet(**generated, labels=labels), folder)
         about = {"explanation": control.explanation, "samples": size, "role": "trap" if control.trap else ""}
@@ -128,7 +184,9 @@ def evaluate_controls(
     return {"rows": rows}
 
 
-def evaluate_splits(reference: Path, clips: Path, features: Path, out: Path, progress: Progress) -> dict[str, Any]:
+def evaluate_splits(
+    reference: Path, clips: Path, features: Path, out: Path, progress: Progress, waveforms: bool = False
+) -> dict[str, Any]:
     """All clips of the train split, and of the test split, against the train split: the release's dataset metrics."""
     import evaluation
     from models.clips import load_split
@@ -137,7 +195,7 @@ def evaluate_splits(reference: Path, clips: Path, features: Path, out: Path, pro
     for number, (name, explanation) in enumerate(SPLIT_ROWS.items()):
         progress(number, len(SPLIT_ROWS), name)
         split = load_split(clips, name)
-        generated = _heard(features, name, split.codes, clip_format(clips)[0])
+        generated = _heard(features, name, split.codes, clip_format(clips)[0], waveforms)
         folder = out / f"{name}-split"
         folder.mkdir(exist_ok=True)
         scores = _scores(reference, evaluation.SampleSet(**generated, labels=split.labels), folder)
@@ -145,13 +203,13 @@ def evaluate_splits(reference: Path, clips: Path, features: Path, out: Path, pro
     return {"rows": rows}
 
 
-def _heard(features: Path, name: str, codes: Any, sample_rate: int) -> dict[str, Any]:
+def _heard(features: Path, name: str, codes: Any, sample_rate: int, waveforms: bool) -> dict[str, Any]:
     """The arrays of a SampleSet: what was heard and, beside the classifier's features, the clips themselves.
 
     Waveforms are measured once: they are the same whoever listens.
     """
-    heard = listening.read(features, name)
-    return heard | ({"waveforms": codes, "sample_rate": sample_rate} if "log_probabilities" in heard else {})
+    heard, measured = listening.read(features, name), {"waveforms": codes, "sample_rate": sample_rate}
+    return heard | (measured if waveforms or "log_probabilities" in heard else {})
 
 
 def _labels(samples: Path) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tasks import drawing, folders, listening, machine
-from tasks.measuring import INFLUENCES, REFERENCE
+from tasks.measuring import INFLUENCES, NOISE, REFERENCE
 from tasks.rows import CONTROLS
 from tasks.training import clip_format
 
@@ -67,6 +67,7 @@ class Samples:
         import numpy as np
 
         self.evaluation, self.real = evaluation, real
+        self.whole: np.ndarray | None = None  # of samples that are longer than what is compared of them
         self.control, self.lines = control(name) if is_control(evaluation) else "", []
         if self.control:
             samples = features = evaluation / self.control
@@ -74,9 +75,13 @@ class Samples:
             samples, features = made_from(evaluation, "samples"), made_from(evaluation, "features")
             with open(samples / drawing.TABLE, newline="", encoding="utf-8") as file:
                 self.lines = list(csv.DictReader(file))
+        self.noise = _onsets(evaluation / NOISE)
         kept = samples / drawing.SAMPLES
         self.codes = np.load(kept, mmap_mode="r") if kept.exists() else None
-        self.heard = listening.read(features, "samples")["log_probabilities"] if self.codes is not None else None
+        if self.lines and self.codes is not None:
+            self.codes, self.whole = drawing.measured(samples)
+        heard = listening.read(features, "samples") if self.codes is not None else {}
+        self.heard = heard.get("log_probabilities")  # None also of ears that know no classes
 
     def clip(self, row: int, brief: bool = False) -> Clip:
         """One sample, with what the classifier took it for and, unless in brief, what else is known of it."""
@@ -85,9 +90,12 @@ class Samples:
         from evaluation.wording import number
 
         assert self.codes is not None
-        assert self.heard is not None
-        heard, labels = self.heard[row], self.real.labels
-        details = {"heard as": f"{labels[heard.argmax()]} ({100 * np.exp(heard.max()):.0f} %)"}
+        labels, details = self.real.labels, {}
+        if self.heard is not None:
+            heard = self.heard[row]
+            details["heard as"] = f"{labels[heard.argmax()]} ({100 * np.exp(heard.max()):.0f} %)"
+        if onset := self.noise.get(row):
+            details["⚠ noise"] = f"from {float(onset):.1f} s on" if float(onset) else "throughout"
         line = self.lines[row] if self.lines and not brief else {}
         if drawing.LABEL in line:
             details["asked for"] = labels[int(line[drawing.LABEL])]
@@ -95,7 +103,7 @@ class Samples:
             details["log-likelihood"] = f"{number(float(line['log_likelihood_nats']), 0)} nats"
         return {
             "caption": self._caption(row),
-            "codes": self.codes[row],
+            "codes": self.codes[row] if brief or self.whole is None else self.whole[row],
             "sample_rate": self.real.rate,
             "details": details,
         }
@@ -171,6 +179,14 @@ class Samples:
         clip = self.clip(row, brief=True)
         without = f"FID {-float(influence[row]) / len(influence):+.3f}".replace("-", "−")
         return {**clip, "details": {"without it": without, **clip["details"]}}
+
+
+def _onsets(file: Path) -> dict[int, str]:
+    """Row -> second, as text, of the samples that become noise; nothing where that was not measured."""
+    if not file.exists():
+        return {}
+    with open(file, newline="", encoding="utf-8") as table:
+        return {int(line["row"]): line["onset_seconds"] for line in csv.DictReader(table) if line["noisy"] == "1"}
 
 
 def is_control(evaluation: Path) -> bool:

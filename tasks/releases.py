@@ -15,7 +15,6 @@ Where no sha256 is published, the one of the first download is noted in the work
 download must bring the same. HF_ENDPOINT names a mirror of the Hugging Face Hub, as it does for the Hub's own client.
 """
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,11 +22,12 @@ from typing import Any
 
 import luigi
 
-from tasks import folders, machine
+from tasks import folders, hub, machine
 from tasks.artifact import ArtifactTask, Progress
 from tasks.errors import EarshotError, unknown
 
 PREFIX = "release:"
+RELEASED_RATE = 16000  # Hz, of all that the models below have learned
 
 
 @dataclass(frozen=True)
@@ -47,8 +47,7 @@ class Release:
         return PurePosixPath(self.url).name
 
 
-HUB = "https://huggingface.co"
-_SASHIMI = f"{HUB}/krandiash/sashimi-release/resolve/main"
+_SASHIMI = f"{hub.HUB}/krandiash/sashimi-release/resolve/main"
 _COMMIT = "cb7dace66bba1567dc585dfe4617bf712254d63a"
 _LFS = f"https://media.githubusercontent.com/media/albertfgu/diffwave-sashimi/{_COMMIT}/exp"
 _WAVENET = "wnet_h{}_T200_betaT0.02_uncond/checkpoint"
@@ -146,12 +145,12 @@ class DownloadRelease(ArtifactTask):
         from tasks import download
 
         release = self.published()
-        file, url = out / release.file, _mirrored(release.url)
+        file, url = out / release.file, hub.mirrored(release.url)
         download.fetch(url, file, release.sha256 or None, progress)
         found = folders.sha256(file)
         if not release.sha256:
             try:
-                pin(self.release, release.file, found)
+                hub.pin(machine.workdir() / "releases" / f"{self.release}.sha256", release.file, found)
             except ValueError as error:
                 file.unlink()
                 raise download.DownloadError(f"{url} is refused: {error}") from None
@@ -167,23 +166,3 @@ class DownloadRelease(ArtifactTask):
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
         return f"{metrics['bytes']:,} bytes, sha256 {metrics['sha256'][:12]}"
-
-
-def pin(name: str, file: str, found: str) -> None:
-    """Note the sha256 of a first download. Raises ValueError where an earlier one brought something else."""
-    note = machine.workdir() / "releases" / f"{name}.sha256"
-    if note.exists():
-        pinned = note.read_text(encoding="utf-8").split()[0]
-        if pinned != found:
-            raise ValueError(
-                f"its sha256 is {found}, but {pinned} when it was first downloaded, as noted in {note}. If you trust the "
-                "new content, remove that file and run again; else use the old content by its path"
-            )
-        return
-    temporary = note.with_name(f".{note.name}.{os.getpid()}.tmp")
-    temporary.write_text(f"{found}  {file}\n", encoding="utf-8")
-    os.replace(temporary, note)
-
-
-def _mirrored(url: str) -> str:
-    return url.replace(HUB, os.environ.get("HF_ENDPOINT", HUB).rstrip("/"), 1)

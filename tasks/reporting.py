@@ -14,6 +14,11 @@ from tasks.classifier import CLASSIFIER
 from tasks.commands import command
 from tasks.rows import EVALUATION, THRESHOLDS, all_ears, influences, rows, training, tunings
 
+JUDGED_BY_EARS = (
+    "The corpus has no classes to train a classifier on: the features that are compared are those of {}, ears that nobody has "
+    "trained on these recordings. Their numbers are not those of other judges."
+)
+
 
 def compare(
     corpus: str,
@@ -28,7 +33,8 @@ def compare(
     """Write `leaderboard.md`, `.csv`, `.json`, `.tex` and `report/index.html`.
 
     place: the corpus's folder; evaluations: the finished rows; left_out: those that are not shown, and why;
-    inputs: the folders clips, classifier and reference; curves: folders of EvaluateCheckpoints
+    inputs: the folders clips, reference and classifier, or features of the ears that judge a corpus without classes;
+    curves: folders of EvaluateCheckpoints
     """
     from evaluation.leaderboard import format_table, write_leaderboard
     from evaluation.pairing import with_pairs
@@ -36,11 +42,15 @@ def compare(
     from evaluation.seeds import merge_seeds
 
     progress(0, 1, "leaderboard and report")
-    table = with_pairs(merge_seeds(rows(place, evaluations)), lambda run: influences(place, run))
-    metrics = descriptions.of_metrics(all_ears(table))
-    others = published.beside(place, inputs["classifier"], metrics)
+    listener = inputs.get("classifier", inputs.get("features"))
+    assert listener is not None
+    judge = "" if "classifier" in inputs else listener.name
+    table = with_pairs(merge_seeds(rows(place, evaluations, judge)), lambda run: influences(place, run))
+    metrics = descriptions.of_metrics(all_ears(table), judge)
+    others = published.beside(place, listener, metrics)
     metrics, shown = [*metrics, *others.columns], [*table, *others.rows]
-    write_leaderboard(shown, metrics, out, _judge(place, inputs), others.notes)
+    notes = (*([JUDGED_BY_EARS.format(judge)] if judge else []), *others.notes)
+    write_leaderboard(shown, metrics, out, _judge(place, inputs["clips"], listener), notes)
     missed = [f"Left out: {path}, since {reason}." for path, reason in left_out.items()]
     (out / "leaderboard.txt").write_text("\n".join([format_table(shown, metrics), *missed, ""]), encoding="utf-8")
     sources = {row["name"]: place / row["runs"][0]["source"] for row in table}
@@ -48,7 +58,8 @@ def compare(
         corpus=_corpus(corpus, inputs["clips"]),
         rows=shown,
         metrics=metrics,
-        classifier=_classifier(inputs["classifier"]),
+        judge=judge,
+        classifier=None if judge else _classifier(listener),
         curves=_curves(place, table),
         checkpoints=[folders.read_json(folder / CURVE) for folder in curves],
         **playing.collect(table, sources, inputs["clips"], inputs["reference"]),
@@ -56,18 +67,17 @@ def compare(
         provenance={row["name"]: chain(place, _sources(place, row)) for row in table},
         commands={row["name"]: text for row in table if (text := command(row, place))},
         histograms=_histograms(table, sources, inputs["clips"]),
-        environment=_environment(inputs["classifier"]),
-        notes=(*others.notes, *missed),
+        environment=_environment(listener),
+        notes=(*notes, *missed),
     )
     write_report(data, out / "report")
     return {"rows": len(table), "published": len(others.rows), "left_out": dict(left_out)}
 
 
-def _judge(place: Path, inputs: Mapping[str, Path]) -> dict[str, str]:
+def _judge(place: Path, clips: Path, listener: Path) -> dict[str, str]:
     """As `HearingTask.judge` has it: what every number rests on beside the samples."""
-    clips, classifier = inputs["clips"], inputs["classifier"]
-    digests = {"clips": folders.digest_of(clips), "classifier_digest": folders.digest_of(classifier)}
-    return {"corpus": place.name, "classifier": classifier.name, **digests}
+    digests = {"clips": folders.digest_of(clips), "classifier_digest": folders.digest_of(listener)}
+    return {"corpus": place.name, "classifier": listener.name, **digests}
 
 
 def _sources(place: Path, row: Mapping[str, Any]) -> list[Path]:
@@ -146,8 +156,13 @@ def _number(text: str) -> float | None:
 
 
 def _histograms(table: Sequence[Mapping[str, Any]], sources: Mapping[str, Path], clips: Path) -> dict[str, Any]:
-    """What the classifier hears in the samples of each model, beside how often the corpus's train split has each class."""
+    """What the classifier hears in the samples of each model, beside how often the corpus's train split has each class.
+
+    Nothing where there are no classes.
+    """
     labels, said = _labels(clips), folders.read_json(clips / folders.METRICS).get("labels", {}).get("train", {})
+    if not labels:
+        return {}
     found = {"real": {name: said.get(name, 0) for name in labels}} if said else {}
     for row in table:
         if row["kind"] != "control":

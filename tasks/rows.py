@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks import folders, machine
+from tasks import descriptions, folders, machine
 from tasks.chains import broken
 from tasks.continuing import PREFIX_IN_NAME, condition
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 NLL_ELSEWHERE = "it is the model's, and stands in the row whose samples continue nothing"
 
 
-def rows(corpus: Path, evaluations: Sequence[Path]) -> list[dict[str, Any]]:
+def rows(corpus: Path, evaluations: Sequence[Path], judge: str = "") -> list[dict[str, Any]]:
     """The leaderboard's rows, one per evaluation and control, from the folders' own files.
 
-    A row is named by what was trained, `wavenet/small`; where a training has several draws, by the draw as well.
+    judge: the ears whose rows they are; "" where that is a classifier. A row is named by what was trained, `wavenet/small`;
+    where a training has several draws, by the draw as well.
     """
     found: list[dict[str, Any]] = []
-    heard = [folder for folder in evaluations if ears_of(folder)]
     external = [folder for folder in evaluations if folder.name == EXTERNAL]
+    heard = [folder for folder in evaluations if folder not in external and ears_of(folder) not in ("", judge)]
     for folder in evaluations:
         config = folders.read_json(folder / folders.CONFIG)
         if folder in heard or folder in external:
@@ -79,9 +80,10 @@ def ears_of(evaluation: Path) -> str:
 
 
 def heard_by_others(evaluation: Path) -> list[Path]:
-    """The finished evaluations of the same samples by ears that are no classifier's."""
+    """The finished evaluations of the same samples by other ears, that are no classifier's."""
     beside = sorted(evaluation.parent.glob("4-evaluation-*"))
-    return [folder for folder in beside if (folder / folders.MANIFEST).exists() and ears_of(folder)]
+    finished = [folder for folder in beside if folder != evaluation and (folder / folders.MANIFEST).exists()]
+    return [folder for folder in finished if ears_of(folder)]
 
 
 def scored_elsewhere(evaluation: Path) -> list[Path]:
@@ -101,9 +103,12 @@ def _add_heard(row: dict[str, Any], corpus: Path, folder: Path) -> None:
     metrics = folders.read_json(folder / folders.METRICS)
     if row["kind"] == "control":
         metrics = metrics["rows"][row["name"]]
-    run["scores"] = run["scores"] | {f"{key}@{ears}": score for key, score in metrics["scores"].items()}
+    heard = {metric["key"] for metric in descriptions.of_metrics() if descriptions.hears(metric)}
+    scores = {key: score for key, score in metrics["scores"].items() if key in heard}  # the rest is as the judge has it
+    run["scores"] = run["scores"] | {f"{key}@{ears}": score for key, score in scores.items()}
     run["others"][ears] = {"source": folder.relative_to(corpus).as_posix(), "digest": folders.digest_of(folder)}
-    row["reasons"] |= {f"{key}@{ears}": reason for key, reason in metrics["not_applicable"].items()}
+    reasons = {key: reason for key, reason in metrics["not_applicable"].items() if key in heard}
+    row["reasons"] |= {f"{key}@{ears}": reason for key, reason in reasons.items()}
 
 
 def _row(corpus: Path, folder: Path, config: dict[str, Any]) -> dict[str, Any]:
@@ -128,9 +133,20 @@ def _row(corpus: Path, folder: Path, config: dict[str, Any]) -> dict[str, Any]:
             "parameters": folders.read_json(train / folders.METRICS)["parameters"],
             "nfe": drawn.get("evaluations"),  # a draw from before this was recorded does not tell
             "conditional": condition(drawn),
+            **_long(drawn),
             "trained": train.relative_to(corpus).as_posix(),
         }
     return _with_run(corpus, folder, name, about, metrics)
+
+
+def _long(drawn: Mapping[str, Any]) -> dict[str, str]:
+    """What must be known of samples that are longer than clips."""
+    if not (window := drawn.get("window")):
+        return {}
+    whole, end = (timesteps / drawn["sample_rate"] for timesteps in (drawn["timesteps"], window))
+    return {
+        "note": f"Samples of {whole:g} s: their last {end:g} s are compared, as long as a clip; runaway noise is of the whole."
+    }
 
 
 def training(evaluation: Path) -> Path:

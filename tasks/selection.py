@@ -83,7 +83,8 @@ class PrepareValidation(HearingTask):
         from tasks import measuring
 
         clips, features = (self.inputs()[name].folder for name in ("clips", "features"))
-        return measuring.prepare(clips, features, out, progress, splits=("validation",))
+        splits = ("validation",)
+        return measuring.prepare(clips, features, out, progress, splits=splits, waveforms=self.judging)
 
 
 class CheckpointTask(HearingTask):
@@ -147,7 +148,8 @@ class JudgeCheckpoint(CheckpointTask):
 
         train, reference, clips = (self.inputs()[name].folder for name in ("train", "reference", "clips"))
         settings, listen = self.draw(self.checkpoint).sampling_settings(), self.listen(clip_format(clips)[0])
-        return choosing.judge(train, self.seed, self.samples(), settings, reference, clips, listen, out, progress)
+        drawn = (train, self.seed, self.samples(), settings)
+        return choosing.judge(*drawn, reference, clips, listen, out, progress, waveforms=self.judging)
 
 
 class EvaluateCheckpoints(CheckpointTask):
@@ -217,7 +219,8 @@ class EvaluateCheckpoints(CheckpointTask):
     def criterion_metric(self) -> dict[str, Any]:
         """What the metric says of itself. Raises EarshotError for one that no checkpoint can be chosen by."""
         known = {metric["key"]: metric for metric in descriptions.of_metrics()}
-        possible = {key: metric for key, metric in known.items() if _can_choose(metric)}
+        classes = self.has_classes()
+        possible = {key: m for key, m in known.items() if _can_choose(m) and (classes or not m["needs_classes"])}
         if self.criterion not in possible:
             reason = (
                 "" if self.criterion not in known else " It cannot be asked of samples and the validation split alone."
@@ -248,7 +251,8 @@ class EvaluateCheckpoints(CheckpointTask):
     def _command(self, checkpoint: str) -> str:
         """What puts that checkpoint on the leaderboard."""
         words = ["python", "-m", f"pipeline.{self.corpus}", "--models", self.model, "--preset", self.preset]
-        words += ["--classifier", self.classifier, *(["--seed", str(self.seed)] if self.seed else [])]
+        words += ["--classifier", self.classifier] if self.has_classes() else []
+        words += ["--seed", str(self.seed)] if self.seed else []
         words += ["--checkpoint", checkpoint] if checkpoint else []
         words += [word for name, value in self.settings for word in ("--set", f"{name}={value}")]
         return shlex.join(words)

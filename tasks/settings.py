@@ -14,7 +14,8 @@ Settings = tuple[tuple[str, str], ...]  # (("wavenet.layers", "20"), ...): sorte
 MODELS = ("wavenet", "sashimi", "wavegan", "flow_matching", "noise")
 # Whose features are compared: those of the benchmark's classifier, and of ears that are independent of it.
 CLASSIFIER_FEATURES = "classifier"
-FEATURES = (CLASSIFIER_FEATURES, "melproj")
+INDEPENDENT = "melproj"  # the judge of a corpus that has no classes, unless others are named
+FEATURES = (CLASSIFIER_FEATURES, INDEPENDENT)
 # Limits of a training change its result, so they are settings of every model, and show in its path.
 LIMITS: dict[str, Any] = {"max_steps": None, "max_hours": None}
 
@@ -96,3 +97,18 @@ def corpus_settings(corpus: str, settings: Settings) -> tuple[dict[str, Any], di
 
     defaults = asdict(corpora.find(corpus).config())
     return defaults, resolve(defaults, settings, "corpus")
+
+
+def of_corpus(corpus: str, models: Iterable[str], preset: str) -> list[str]:
+    """The settings with which a corpus' front door trains these models, where nobody says otherwise.
+
+    Of a corpus whose published models hear linear codes, `wavenet.quantization=linear` and the like.
+    """
+    from tasks import corpora, descriptions
+
+    codes, found = corpora.find(corpus).cls.quantization, []
+    for model in models if codes else ():
+        settings = descriptions.of_model("generators", model)["presets"].get(preset, {})
+        if settings.get("quantization", codes) != codes:
+            found.append(f"{model.rpartition(':')[2]}.quantization={codes}")
+    return found

@@ -116,10 +116,11 @@ def _run(task: ArtifactTask, building: Path, lock: int) -> None:
     seconds = time.monotonic() - started
     console.remember_seconds(task, seconds)
     try:
-        headline = task.headline(folders.read_json(task.folder / folders.METRICS))
+        metrics = folders.read_json(task.folder / folders.METRICS)
     except FileNotFoundError:  # a shard that another run's draw has absorbed already
-        headline = ""
-    console.finished(name, seconds, headline)
+        console.finished(name, seconds, "")
+        return
+    console.finished(name, seconds, task.headline(metrics), task.account(metrics))
 
 
 def _start(task: ArtifactTask, building: Path, lock: int, gpu: str) -> subprocess.Popen[str]:

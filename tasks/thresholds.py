@@ -194,7 +194,8 @@ class TuneThresholds(JudgedTask):
             self.check_count(len(tuning.names(samples)))
         nats = tuning.nats(samples, self.likelihood_from_order, self.table())
         grid = {"lower": self.lower, "upper": self.upper, "by": "ranks" if self.paper else "values"}
-        return tuning.tune(reference, samples, features, nats, self.criterion, grid, out, progress)
+        about = (nats, self.criterion, grid)
+        return tuning.tune(reference, samples, features, *about, out, progress, waveforms=self.judging)
 
     def headline(self, metrics: Mapping[str, Any]) -> str:
         chosen, count, key = metrics["chosen"], metrics["samples"], metrics["metric"]

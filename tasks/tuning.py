@@ -7,17 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from tasks import drawing, folders, likelihoods, measuring
 from tasks.artifact import Progress
+from tasks.measuring import names
 
 if TYPE_CHECKING:
     import numpy as np
 
 SURFACE, HALVES = "surface.csv", "halves.csv"
-
-
-def names(samples: Path) -> list[str]:
-    """What the samples are called, in the order of the rows of `samples.npy`."""
-    with open(samples / drawing.TABLE, newline="", encoding="utf-8") as file:
-        return [line["name"] for line in csv.DictReader(file)]
 
 
 def nats(samples: Path, from_order: bool, table: Path | None) -> "np.ndarray":
@@ -45,10 +40,11 @@ def tune(
     grid: Mapping[str, Any],
     out: Path,
     progress: Progress,
+    waveforms: bool = False,
 ) -> dict[str, Any]:
     """Search, then measure what is kept of the reporting half, the whole of it, and what the published script would keep.
 
-    grid: `lower`, `upper` and `by` of `rejection.tune`
+    grid: `lower`, `upper` and `by` of `rejection.tune`; waveforms: as in `measuring.evaluate`
     """
     import numpy as np
 
@@ -57,7 +53,8 @@ def tune(
 
     with np.load(reference / measuring.REFERENCE) as arrays:
         prepared = dict(arrays)
-    generated = evaluation.SampleSet(**measuring.heard_samples(samples, features), log_likelihood=log_likelihood)
+    heard = measuring.heard_samples(samples, features, waveforms)
+    generated = evaluation.SampleSet(**heard, log_likelihood=log_likelihood)
     progress(0, 4, "the surface")
     tuned = rejection.tune(prepared, generated, criterion, **grid)
     parts: dict[str, Any] = {}

@@ -35,11 +35,12 @@ def released(item: reference.Reference) -> ResNeXt:
     return network.eval()
 
 
-def test_matches_the_release_on_pictures() -> None:
+@pytest.mark.parametrize("form", ["trained_form", "features_of_picture"])
+def test_matches_the_release_on_pictures(form: str) -> None:
     item = reference.load("classifier_resnext")
     network = released(item)
     with torch.inference_mode():
-        features = network.features_of_picture(torch.from_numpy(item.arrays["in_mel"]))
+        features = getattr(network, form)(torch.from_numpy(item.arrays["in_mel"]))
         logits = network.classifier(features)
     np.testing.assert_allclose(features, item.arrays["out_features"], atol=1e-3, rtol=1e-4)
     np.testing.assert_allclose(logits, item.arrays["out_logits"], atol=1e-3, rtol=1e-4)

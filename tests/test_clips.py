@@ -18,8 +18,9 @@ import soundfile
 from models.clips import load_split
 from models.clips import to_int16 as to_int16_of_models
 from tasks import audio
-from tasks.clips import CHUNK, prepare_clips
+from tasks.clips import prepare_clips
 from tasks.corpora.base import Corpus, CorpusConfig, Recording
+from tasks.preparing import CHUNK
 
 CONFIG = CorpusConfig(sample_rate=8000, clip_seconds=0.05)  # 400 timesteps
 T = CONFIG.timesteps
@@ -251,6 +252,7 @@ import sys, time
 from pathlib import Path
 from tasks import clips
 from tasks.corpora.base import Corpus, CorpusConfig, Recording
+from tasks.preparing import CHUNK
 
 class Listed(Corpus):
     def recordings(self, config, folder):

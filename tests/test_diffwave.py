@@ -8,6 +8,9 @@ from torch import Tensor
 
 from models.diffusion import Diffusion
 from models.generators.diffwave import PRESETS, Config, DiffWave
+from models.layers import diffwave_evaluation
+from models.layers.diffwave import DilatedStack
+from models.layers.evaluation import Evaluated, kept_evaluation
 from models.noise_schedule import NoiseSchedule
 from models.published import diffwave as published
 from models.samplers import ancestral
@@ -44,6 +47,10 @@ def check_against(net: Diffusion, arrays: dict[str, Tensor], waves: Tensor) -> N
     """Everything that a fixture of a diffusion network holds."""
     torch.testing.assert_close(waves, arrays["out_step_embedding"], atol=1e-4, rtol=0)
     eps = net.network(arrays["in_x"], net.conditions(arrays["in_t"][:, 0]))
+    torch.testing.assert_close(eps, arrays["out_eps"], atol=1e-4, rtol=1e-4)
+    with torch.no_grad():  # clip by clip, so that both forms of the network have their turn
+        steps = [net.conditions(t) for t in arrays["in_t"]]
+        eps = torch.cat([net.network(x[None], step) for x, step in zip(arrays["in_x"], steps, strict=True)])
     torch.testing.assert_close(eps, arrays["out_eps"], atol=1e-4, rtol=1e-4)
     loss = net.denoising_loss(arrays["in_train_audio"], arrays["in_train_t"][:, 0, 0], arrays["in_train_z"])
     torch.testing.assert_close(loss, arrays["out_train_loss"], rtol=1e-4, atol=0)
@@ -150,3 +157,73 @@ def test_settings_that_mean_nothing_are_refused() -> None:
         Config(layers=0)
     with pytest.raises(ValueError, match="an even number of sines and cosines"):
         DiffWave(Config(step_sines=5), 16000, 16)
+
+
+def randomized(network: torch.nn.Module) -> None:
+    """Parameters that began at zero or one are drawn, so that each of them counts."""
+    for p in network.parameters():
+        if p.eq(0).all() or p.eq(1).all():
+            torch.nn.init.normal_(p, 0.7, 0.3)
+
+
+def check_both_forms(network: Evaluated, x: Tensor, steps: tuple[Tensor, ...]) -> None:
+    """In float64 and in float32, the evaluation is the trained form."""
+    randomized(network)
+    for dtype, tolerance in ((torch.float64, 1e-11), (torch.float32, 1e-5)):
+        network.to(dtype)
+        x, steps = x.to(dtype), tuple(step.to(dtype) for step in steps)
+        with torch.no_grad():
+            expected, seen = network.trained(x, steps), network.evaluation()(x, steps)
+        assert seen.shape == expected.shape
+        assert (seen - expected).abs().max() <= tolerance * expected.abs().max()
+        with torch.no_grad():
+            assert torch.equal(network(x, steps), seen), "it is what evaluates"
+
+
+@pytest.mark.parametrize("at_once", [8, 40, 2**19], ids=["rows", "blocks", "everything"])
+@pytest.mark.parametrize(("batch", "positions"), [(1, 1), (1, 7), (3, 16), (2, 61)])
+@pytest.mark.parametrize("time_in_residual", [True, False])
+def test_both_forms_are_the_same_function(
+    at_once: int, batch: int, positions: int, time_in_residual: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diffwave_evaluation, "AT_ONCE", at_once)
+    torch.manual_seed(0)
+    network = DilatedStack(2, 3, 4, 6, layers=5, cycle=4, time_in_residual=time_in_residual)
+    steps = tuple(torch.randn(1, 4) for _ in range(5))
+    check_both_forms(network, torch.randn(batch, 2, positions, dtype=torch.float64), steps)
+
+
+@pytest.mark.parametrize(("rows", "d", "most"), [(64, 1, 5), (61, 4, 8), (61, 16, 5), (7, 8, 3), (48, 8, 8)])
+def test_pairs_cover_every_whole_block_once(rows: int, d: int, most: int) -> None:
+    seen = []
+    for start, blocks, n in diffwave_evaluation.paired(rows, d, most):
+        assert blocks * n <= most
+        first = [start + 2 * d * i + j for i in range(blocks) for j in range(n)]
+        seen += first + [row + d for row in first]
+    assert sorted(seen) == list(range(rows // (2 * d) * 2 * d))
+
+
+def test_an_evaluation_is_kept_within_a_run_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    net = DiffWave(PRESETS["smoke"], 16000, 400).freeze()
+    made, evaluation = [], net.stack.evaluation
+    monkeypatch.setattr(net.stack, "evaluation", lambda: made.append(1) or evaluation())  # type: ignore[func-returns-value]
+    first = net.sample(2, steps=5).waveforms
+    assert len(made) == 1
+    randomized(net.stack)
+    assert not torch.allclose(net.sample(2, steps=5).waveforms, first), "the weights are those of now"
+    assert len(made) == 2
+
+
+def test_where_gradients_are_needed_or_steps_differ_the_trained_form_is_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    network = DilatedStack(1, 1, 4, 4, layers=2, cycle=2, time_in_residual=False)
+    x, one, two = torch.randn(2, 1, 9), (torch.randn(1, 4),) * 2, (torch.randn(2, 4),) * 2
+    monkeypatch.setattr(network, "evaluation", lambda: pytest.fail("this form has no gradients"))
+    with kept_evaluation(network):
+        network(x, one).sum().backward()
+        assert network.leave.weight.grad is not None
+        with torch.no_grad():
+            network(x, two)
+            with torch.autocast("cpu", torch.bfloat16):
+                network(x, one)

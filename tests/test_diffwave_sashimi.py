@@ -1,15 +1,17 @@
 """DiffWave with SaShiMi against the published code's numbers, in both generations of S4 and both forms of the backbone."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from models.generators.diffwave_sashimi import PRESETS, Config, DiffWaveSaShiMi
-from models.layers import ssm
+from models.layers import diffwave_sashimi_evaluation, ssm
 from models.layers.s4 import S4, SSM
 from models.published import diffwave_sashimi as published
 from tests import reference
-from tests.test_diffwave import chain, check_against
+from tests.test_diffwave import chain, check_against, check_both_forms
 
 FIXTURES = [
     f"diffwave_sashimi_{name}" for name in ("jan22_bi", "jan22_uni_snet", "v3_bi", "v3_uni_snet")
@@ -120,3 +122,24 @@ def test_settings_that_mean_nothing_are_refused() -> None:
         Config(pool=(4, 0))
     with pytest.raises(ValueError, match=r"dt_min=0.2 must be above 0 and at most dt_max=0.1"):
         Config(dt_min=0.2)
+
+
+@pytest.mark.parametrize("at_once", [24, 2**18])
+@pytest.mark.parametrize(("batch", "positions"), [(1, 1), (1, 37), (3, 16)])
+@pytest.mark.parametrize(
+    "form",
+    [
+        {}, {"s4": "v3", "glu": True}, {"s4": "v3", "norm": "layer", "expand": 1, "ff": 1}, {"norm": "layer", "glu": True},
+        {"unet": False, "bidirectional": False, "glu": True}, {"unet": False, "pool": (3,)}, {"pool": ()},
+    ],
+)  # fmt: skip
+def test_both_forms_are_the_same_function(
+    form: dict[str, Any], batch: int, positions: int, at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(diffwave_sashimi_evaluation, "IN_CHUNK", at_once)
+    monkeypatch.setattr(diffwave_sashimi_evaluation, "IN_TRANSFORM", at_once)
+    torch.manual_seed(0)
+    sizes: dict[str, Any] = {"d_model": 4, "n_layers": 2, "pool": (2, 3), "d_state": 4, **form}
+    network = DiffWaveSaShiMi(Config(**sizes), 16000, positions).freeze().sashimi
+    steps = tuple(torch.randn(1, width) for width in network.widths)
+    check_both_forms(network, torch.randn(batch, 1, positions, dtype=torch.float64), steps)

@@ -122,11 +122,28 @@ def test_a_changed_setting_is_a_path_of_its_own(workdir: Path) -> None:
     assert "wavenet/smoke+layers=3-seed0/draw-32+temperature=0.9/2-samples" in answer.stdout
 
 
-def test_a_folder_that_cannot_be_judged_is_told_at_once(workdir: Path, tmp_path: Path) -> None:
+def test_the_rate_and_length_of_clips_have_flags_of_their_own(workdir: Path) -> None:
+    words = ("--plan", "--models", "noise", "--sample-rate", "8000", "--clip-seconds", "0.25")
+    answer = door(workdir, *words, corpus="spoken_digits")
+    assert answer.returncode == 0, answer.stderr
+    assert " spoken-digits@8000+clip_seconds=0.25" in answer.stdout
+    for wrong, told in (
+        (("--sample-rate", "800"), "corpus.sample_rate=800 is not a rate in Hz"),
+        (("--clip-seconds", "0.001"), "are 16 timesteps, and a clip needs 32"),
+        (("--sample-rate", "8000", "--models", "sashimi", "--checkpoint", "release:sashimi_sc09"),
+         "release:sashimi_sc09 has learned audio at 16000 Hz, and spoken_digits is to be at 8000 Hz"),
+    ):  # fmt: skip
+        answer = door(workdir, "--plan", *wrong, corpus="spoken_digits")
+        assert answer.returncode == 2, answer.stdout
+        assert told in answer.stderr
+
+
+def test_a_folder_of_which_nothing_can_come_is_told_at_once(workdir: Path, tmp_path: Path) -> None:
     (source := tmp_path / "takes").mkdir()
-    for number in range(4):
-        (source / f"{number}.wav").touch()
-    for words, told in (([], "give --source"), (["--source", str(source)], "this corpus has no labels")):
+    for name in ("0.wav", "1.wav", "a/2.wav"):
+        (source / name).parent.mkdir(exist_ok=True)
+        (source / name).touch()
+    for words, told in (([], "give --source"), (["--source", str(source)], "2 files in")):
         answer = door(workdir, *words, corpus="folder")
         assert answer.returncode == 2, answer.stderr
         assert told in answer.stderr

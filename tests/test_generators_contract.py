@@ -312,7 +312,7 @@ def test_models_describe_themselves_without_torch_here() -> None:
     wavenet = described["generators/wavenet"]
     assert wavenet["class"] == "WaveNet"
     assert wavenet["likelihood"]
-    assert wavenet["sampling"] == {"temperature": 1.0, "top_p": 1.0}
+    assert wavenet["sampling"] == {"temperature": 1.0, "top_p": 1.0, "seconds": 0.0}
     assert wavenet["presets"]["paper"]["skip_channels"] == 1024
     assert not described["generators/noise"]["likelihood"]
     wrong = subprocess.run([*command[:3], "generators/wavnet"], check=False, capture_output=True, text=True)

@@ -48,9 +48,9 @@ def clips(rng: np.random.Generator, count: int, *, noise: bool = False) -> Sampl
 
 
 def with_held_out(count: int, seed: int) -> SampleSet:
-    """Clips, and 80 others held out."""
+    """Clips, 80 others held out, and 60 on which thresholds are set."""
     rng = np.random.default_rng(seed)
-    return replace(clips(rng, count), held_out=clips(rng, 80))
+    return replace(clips(rng, count), held_out=clips(rng, 80), calibration=clips(rng, 60))
 
 
 @pytest.fixture(scope="module")
@@ -128,7 +128,9 @@ def test_scores_match_their_metrics(module: ModuleType, real: SampleSet, good: S
         assert score.method
         over_held_out = any(need.startswith("held_out.") for need in metric.needs)
         assert score.n_generated == (0 if over_held_out else len(good))
-        assert score.n_reference == (80 if over_held_out else len(real) if metric.needs_reference else 0)
+        of_thresholds = any(need.startswith("calibration.") for need in metric.needs_reference)
+        looked_at = 60 if of_thresholds else len(real) if metric.needs_reference else 0
+        assert score.n_reference == (80 if over_held_out else looked_at)
         assert Score.from_json(score.to_json(per_sample=True)) == score
         if score.per_sample is not None:
             assert score.per_sample.dtype == np.float64

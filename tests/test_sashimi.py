@@ -10,9 +10,9 @@ from torch import Tensor
 from models.autoregressive import cross_entropy
 from models.clips import Clips
 from models.generators.sashimi import PRESETS, Config, SaShiMi
-from models.layers.pointwise import ScalarNorm
 from models.layers.pooling import DownPool, UpPool, down_columns, up_rows
 from models.layers.sashimi import SaShiMi as Backbone
+from models.layers.scalar_norm import ScalarNorm
 from models.published import sashimi as published
 from models.stepping import sampling_law
 from tests import reference

@@ -70,7 +70,8 @@ def payload(task: ArtifactTask, out: Path) -> dict[str, Any]:
         np.savez(out / "samples.npz", features=samples.features, log_probabilities=samples.log_probabilities)
     if isinstance(task, DrawSamples):
         codes = np.random.default_rng(2).integers(-3000, 3000, (COUNT, 400)).astype(np.int16)
-        drawing._write(out, codes, np.arange(COUNT), samples.array("log_likelihood"), RATE)
+        np.save(out / drawing.SAMPLES, codes)
+        drawing._write(out, codes.shape[1], np.arange(COUNT), samples.array("log_likelihood"), RATE)
     return {"samples": COUNT, "sample_rate": RATE}
 
 

@@ -31,6 +31,7 @@ ORDER = (
     "sashimi_inception",
     "accuracy",
     "acoustics",
+    "runaway",
 )
 
 

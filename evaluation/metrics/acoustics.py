@@ -33,7 +33,7 @@ FULL_SCALE = 32768
 ROUNDING = 1 / (12 * FULL_SCALE**2)  # mean power of what rounding to 16 bits took away
 FRAME_SECONDS = 0.025
 SILENT_POWER = 10 ** (-60 / 10)
-BLOCK = 64  # clips that are looked at together: a few MB
+BLOCK, TIMESTEPS = 64, 2**21  # clips that are looked at together, and their timesteps at most: a few dozen MB
 NEEDS = ("waveforms", "sample_rate")
 
 
@@ -75,7 +75,8 @@ class Measured(NamedTuple):
 def measure(samples: SampleSet) -> Measured:
     """All measures of every clip; memory-mapped waveforms are read a block at a time."""
     codes = samples.array("waveforms")
-    blocks = [_measure(codes[first : first + BLOCK], samples.sample_rate) for first in range(0, len(codes), BLOCK)]
+    rows = max(1, min(BLOCK, TIMESTEPS // codes.shape[1]))
+    blocks = [_measure(codes[first : first + rows], samples.sample_rate) for first in range(0, len(codes), rows)]
     clipped = sum(block.clipped * len(block.of_clips) for block in blocks) / len(codes)
     return Measured(np.concatenate([block.of_clips for block in blocks]), clipped, sum(b.silent for b in blocks))
 

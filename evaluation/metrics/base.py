@@ -22,7 +22,9 @@ from evaluation.sample_set import SampleSet
 from evaluation.score import Score
 from evaluation.uncertainty import Interval
 
+BY_CLASS = ("log_probabilities", "labels", "classes")  # whoever needs one of these needs a corpus with classes
 LACKING = {
+    "classes": "no classes",
     "features": "no features",
     "log_probabilities": "no classes: there are no class probabilities",
     "held_out.features": "no held-out clips with features",
@@ -30,6 +32,7 @@ LACKING = {
     "waveforms": "no waveforms",
     "sample_rate": "no sample rate",
     "log_likelihood": "no log-likelihood of the samples",
+    "calibration.waveforms": "no further real clips on which a threshold could be set",
     "held_out": "no held-out clips",
     "held_out.log_likelihood": "the generator gives no log-likelihood of held-out clips",
     "held_out.timesteps": "the valid lengths of the held-out clips are not given",
@@ -52,7 +55,8 @@ class Metric:
     key:             protocol/metric[/variant]
     version:         raised when its numbers change
     better:          "lower", "higher", or "target" (of two values, the one closer to what real clips give)
-    needs:           attributes of the generated SampleSet, dotted for those of its held_out set
+    needs:           attributes of the generated SampleSet, dotted for those of its held_out or calibration set; "classes" for
+                     a metric that means something of a corpus with classes alone, whatever arrays it reads
     needs_reference: the same of the reference; () for a metric that looks at no reference
     minimum:         how many clips each side that it looks at must have
     doc:             one sentence for a reader of the table
@@ -77,9 +81,15 @@ class Metric:
         """What follows the metric's name in the key, or ""."""
         return "/".join(self.key.split("/")[2:])
 
+    @property
+    def needs_classes(self) -> bool:
+        """Whether it is not applicable to a corpus without classes, as music: `needs` or `needs_reference` say so."""
+        return any(need.rpartition(".")[2] in BY_CLASS for need in (*self.needs, *self.needs_reference))
+
     def to_json(self) -> dict[str, Any]:
         """Every field as a JSON value: what a leaderboard needs to know of its columns."""
-        return asdict(self) | {"needs": list(self.needs), "needs_reference": list(self.needs_reference)}
+        needs = {"needs": list(self.needs), "needs_reference": list(self.needs_reference)}
+        return asdict(self) | needs | {"needs_classes": self.needs_classes}
 
     def obstacle(self, samples: SampleSet, side: str = "generated") -> str:
         """Why this side ("generated" or "reference") cannot be measured; "" where it can."""
@@ -87,8 +97,8 @@ class Metric:
         for need in needs:
             if _lacks(samples, need):
                 return f"{LACKING.get(need, f'no {need}')} ({side} side)"
-        of_held_out = {need.startswith("held_out.") for need in needs}
-        looked_at = [samples.held_out if held_out else samples for held_out in of_held_out]
+        within = {need.rpartition(".")[0] for need in needs}  # "held_out", "calibration", or "" for the set itself
+        looked_at = [getattr(samples, name) if name else samples for name in within]
         count = min((len(clips) for clips in looked_at if clips is not None), default=self.minimum)
         if count < self.minimum:
             return f"{count} clip{'s' * (count != 1)} on the {side} side, at least {self.minimum} are needed"

@@ -30,6 +30,8 @@ class ReportData:
     metrics: Sequence[Mapping[str, Any]]
     """key, name, unit, better, digits, doc, headline (shown in the main table; the first one sorts it), version; in display
     order: `Metric.to_json()`."""
+    judge: str = ""
+    """The ears whose features are compared in place of a classifier's, where the corpus has no classes."""
     classifier: Mapping[str, Any] | None = None
     """name, preset, accuracy {value, low, high}, labels, confusion (rows: true label, columns: predicted; counts),
     per_class_accuracy (one per label; None for one without clips), calibration {bins: [{confidence, accuracy, count}],

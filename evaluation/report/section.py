@@ -1,7 +1,7 @@
 """A part of the page as its template sees it: plots first, the players that go with them, and the numbers in tables behind."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from markupsafe import Markup
 
@@ -62,3 +62,20 @@ class Section:
     groups: Sequence[Group] = ()
     tables: Sequence[Table] = ()
     missing: str = ""
+
+
+def heard_by(section: Section, judge: str) -> Section:
+    """The section as it reads where these ears judge in place of the classifier; itself where there are none."""
+    if not judge:
+        return section
+
+    def told(text: str) -> str:
+        return text.replace("the classifier's features", f"the features of {judge}").replace("the classifier", judge)
+
+    groups = [replace(group, title=told(group.title), about=told(group.about)) for group in section.groups]
+    groups = [replace(group, figures=[_told(figure, told) for figure in group.figures]) for group in groups]
+    return replace(section, about=told(section.about), groups=groups)
+
+
+def _told(figure: Figure, told: Callable[[str], str]) -> Figure:
+    return replace(figure, title=told(figure.title), note=told(figure.note))

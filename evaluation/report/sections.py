@@ -19,10 +19,10 @@ from evaluation.report import (
 from evaluation.report.board import artifact_link, numbers, table
 from evaluation.report.looks import looks
 from evaluation.report.page import ReportData
-from evaluation.report.section import Figure, Players, Section
+from evaluation.report.section import Figure, Players, Section, heard_by
 from evaluation.seeds import merge_seeds
 from evaluation.standings import ALARM, Standing, complete_metrics, headline, standings
-from evaluation.wording import count, heading, verdict
+from evaluation.wording import count, heading, inapplicable, verdict
 
 REAL = "real"
 BY_ROW = ("audio", "about_audio", "provenance", "commands", "histograms", "bins", "pairs", "influential", "thresholds")
@@ -61,9 +61,11 @@ def context(data: ReportData) -> dict[str, Any]:
         "disagreements": disagreements(lines, metrics),
         "headline": first,
         "table": table(lines, metrics, key, look),
+        "judge": data.judge,
+        "inapplicable": inapplicable(metrics),
         "measures": [{**metric, "heading": heading(metric)} for metric in metrics],
         "numbers": numbers(lines, metrics),
-        "sections": [section for section in sections if not section.missing],
+        "sections": [heard_by(section, data.judge) for section in sections if not section.missing],
         "missing": [section for section in (*sections, *_absent(data)) if section.missing],
         "grids": _grids(data, lines, sounds),
         "sounds": sounds,

@@ -5,7 +5,7 @@ A classifier is one file in this folder: a docstring (paper; idea; "Differs from
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,10 @@ class Classifier(nn.Module):
     """
 
     schedule: tuple[tuple[str, int], ...] = (("model", 1),)
+    precisions: tuple[str, ...] = ("float32",)
+    """What `listen_in` takes."""
+    features_precision = "float32"
+    """Of the arithmetic behind features and logits, outside of training."""
     feature_dimensions: int
 
     def __init__(self, config: Any, sample_rate: int, timesteps: int, labels: Sequence[str]):
@@ -35,6 +39,18 @@ class Classifier(nn.Module):
                 f"a classifier needs two or more classes with different names, not {self.labels}; "
                 "a corpus without labels cannot train one"
             )
+
+    def listen_in(self, precision: str) -> Self:
+        """Compute features in this precision from now on; features in bf16 are other numbers, and not for training.
+
+        Raises ValueError for one that this classifier does not offer.
+        """
+        if precision not in self.precisions:
+            raise ValueError(
+                f"{type(self).__name__} has no features in {precision!r}; available: {', '.join(self.precisions)}"
+            )
+        self.features_precision = precision
+        return self
 
     def features_and_logits(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
         """waveforms: (batch, timesteps) -> features: (batch, feature_dimensions), logits: (batch, classes)."""

@@ -11,15 +11,19 @@ for ten classes), trained on 31,158 clips with SGD, a plateau schedule, class-ba
 Differs from the paper (section 5.1, the CIFAR form): one input channel, 32 x 32 decibels instead of an image, and
 augmentation of sound. Differs from the release in `smoke` and `small` only: they halve the picture at once and train
 with AdamW, and `small` adds white noise of random levels to what it learns from.
+
+Outside of training it listens in a frozen form (_frozen_resnext.py), which is faster and equal but for rounding.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from models.classifiers._frozen_resnext import DTYPES, FrozenResNeXt, Kept, fold
 from models.classifiers.base import Classifier
 from models.layers.augmentation import Augmentation
 from models.layers.logmel import LogMel
@@ -90,6 +94,7 @@ class Bottleneck(nn.Module):
 class ResNeXt(Classifier):
     """waveforms: (batch, timesteps) -> logits: (batch, classes). The parameters have the names of the release's."""
 
+    precisions = tuple(DTYPES)
     background: Tensor | None
 
     def __init__(self, config: Config, sample_rate: int, timesteps: int, labels: Sequence[str]):
@@ -118,6 +123,7 @@ class ResNeXt(Classifier):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         nn.init.zeros_(self.classifier.bias)
+        self._kept = Kept()
 
     def use_background_noise(self, waveforms: Tensor) -> None:
         """Mix clips of noise, (n, timesteps) in [-1, 1], into the clips that it trains on from now on."""
@@ -125,14 +131,47 @@ class ResNeXt(Classifier):
             raise ValueError(f"noise clips of shape {tuple(waveforms.shape)} are not (n, {self.timesteps})")
         self.background = waveforms.float()
 
+    def train(self, mode: bool = True) -> Self:
+        """Also lets go of the frozen form, which is of no use while the weights change."""
+        if mode != self.training:
+            self._kept.forget()
+        return super().train(mode)
+
     def features_of_picture(self, picture: Tensor) -> Tensor:
-        """picture: (batch, 1, 32, 32) log-mel in dB -> (batch, feature_dimensions), all >= 0."""
+        """picture: (batch, 1, 32, 32) log-mel in dB -> (batch, feature_dimensions), all >= 0.
+
+        Raises ValueError where gradients are wanted, outside of training, of features in another precision than float32.
+        """
+        tensors = (picture, *self.parameters())
+        gradients = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+        if not (self.training or gradients or torch.compiler.is_compiling()):
+            return self.frozen_form()(picture)
+        if self.features_precision != "float32" and not self.training:
+            raise ValueError(
+                f"features in {self.features_precision} have no gradients, and are not compiled: "
+                "ask for them within torch.inference_mode(), or listen_in('float32')"
+            )
+        return self.trained_form(picture)
+
+    def trained_form(self, picture: Tensor) -> Tensor:
+        """`features_of_picture` of the weights and batch norms as they are."""
         # Channels last: the narrow convolutions run up to twice as fast on a CPU.
         x = self.conv_1_3x3(picture).contiguous(memory_format=torch.channels_last)
         x = F.relu(self.bn_1(x))
-        for stage in range(STAGES):
-            x = self.get_submodule(f"stage_{stage + 1}")(x)
+        for stage in self._stages():
+            x = stage(x)
         return x.mean(dim=(2, 3))
+
+    def frozen_form(self) -> FrozenResNeXt:
+        """`features_of_picture` of the weights as they are now, in `features_precision`, for as long as they stay."""
+
+        def make() -> FrozenResNeXt:
+            return FrozenResNeXt(fold(self.conv_1_3x3, self.bn_1), self._stages(), self.features_precision)
+
+        return self._kept.get([*self.parameters(), *self.buffers()], self.features_precision, make)
+
+    def _stages(self) -> list[nn.Sequential]:
+        return [self.get_submodule(f"stage_{stage + 1}") for stage in range(STAGES)]  # type: ignore[misc]
 
     def features_and_logits(self, waveforms: Tensor) -> tuple[Tensor, Tensor]:
         features = self.features_of_picture(self.logmel(waveforms)[:, None])

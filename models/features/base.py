@@ -10,12 +10,13 @@ from collections.abc import Callable
 import numpy as np
 
 FULL_SCALE = 32768  # int16 code c stands for the amplitude c / 32768
+LONGEST_SECONDS = 128.0  # that are listened to at once, so that long clips take no more memory than many short ones
 Progress = Callable[[int, int, str], None]
 
 
 class Ears:
     """name: what paths and tables call them; sample_rate: in Hz, of what `listen` takes; dimensions: of its features;
-    batch: how many clips `listen` is given at once
+    batch: how many clips `listen` is given at once, at most: fewer where they are long
     """
 
     name: str
@@ -36,8 +37,9 @@ class Ears:
         if codes.ndim != 2 or codes.dtype != np.int16:
             raise ValueError(f"{self.name} listens to int16 codes (n, timesteps), not to {codes.dtype} {codes.shape}")
         features = np.empty((len(codes), self.dimensions), np.float32)
-        for start in range(0, len(codes), self.batch):
-            rows = slice(start, min(start + self.batch, len(codes)))
+        batch = max(1, min(self.batch, int(LONGEST_SECONDS * sample_rate / max(1, codes.shape[1]))))
+        for start in range(0, len(codes), batch):
+            rows = slice(start, min(start + batch, len(codes)))
             waveforms = codes[rows].astype(np.float32) / FULL_SCALE
             heard = self.listen(resample(waveforms, sample_rate, self.sample_rate))
             if heard.shape != features[rows].shape:

@@ -24,6 +24,7 @@ Waveforms are (batch, timesteps) float32 in [-1, 1] everywhere. Randomness is al
 in training and a `SampleRandom` in sampling, whose row i is the noise of sample i, whatever the size of the batch.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any, Self
 
@@ -63,6 +64,7 @@ class Generator(nn.Module):
     likelihood_space: the quantization and scaling that log-likelihoods are over, in words; "" = the model has no likelihood.
                       Only likelihoods over equal spaces are compared.
     continues:        whether it can continue the beginning of a real clip: whether `sample` takes a prefix
+    any_length:       whether it draws samples longer than clips: has the sampling setting `seconds`, and `stream`
     compiled:         whether to draw with compiled code, where the model has some; None = where the work pays for compiling it
     class_conditional: whether it draws samples of given classes; tables mark such a row, for it was told more than others
     """
@@ -75,6 +77,7 @@ class Generator(nn.Module):
     sampled_part: str = ""
     likelihood_space: str = ""
     continues: bool = False
+    any_length: bool = False
     compiled: bool | None = None
     class_conditional: bool = False
 
@@ -127,6 +130,25 @@ class Generator(nn.Module):
         The log-likelihood is that of what follows them. Raises ValueError where the model cannot continue a prefix.
         """
         return self.sample(len(clips), rng, clips.waveforms[:, :timesteps], **sampling)
+
+    def sampling_bytes(self) -> int:
+        """Memory that every sample of a batch takes while it is drawn, roughly: by this the size of a batch is chosen.
+
+        Unless a family knows better: 64 numbers for each timestep.
+        """
+        return 4 * 64 * self.timesteps
+
+    def stream(
+        self, count: int, rng: SampleRandom | None = None, prefix: Tensor | None = None, **sampling: Any
+    ) -> Iterator[Samples]:
+        """What `sample` gives, piece by piece in time, for models of any length; log-likelihoods and evaluations add up."""
+        yield self.sample(count, rng, prefix, **sampling)
+
+    def stream_continued(
+        self, clips: Clips, timesteps: int, rng: SampleRandom | None = None, **sampling: Any
+    ) -> Iterator[Samples]:
+        """The same of `continue_clips`."""
+        yield self.continue_clips(clips, timesteps, rng, **sampling)
 
     def log_likelihood(self, clips: Clips) -> Tensor:
         """(batch,) float64, nats, summed over each clip's valid timesteps. Raises ValueError where the model has none."""

@@ -14,6 +14,7 @@ In `small`, what is denoised are not waveforms but frames of a lapped transform 
 the voices of whispers rather than of speakers.
 """
 
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from models.diffusion import Diffusion, DiffusionConfig
 from models.layers.diffwave import DilatedStack
+from models.layers.evaluation import kept_evaluation
 from models.layers.noise_level import StepEmbedding
 
 VERSION = 1
@@ -98,6 +100,13 @@ class DiffWave(Diffusion):
     def network(self, shown: Tensor, conditions: tuple[Tensor, ...]) -> Tensor:
         """See `Diffusion.network`."""
         return self.stack(shown, conditions)
+
+    def remembered(self) -> AbstractContextManager[Any]:
+        """See `Diffusion.remembered`."""
+        stack = ExitStack()
+        stack.enter_context(super().remembered())
+        stack.enter_context(kept_evaluation(self.stack))
+        return stack
 
     def numbers_per_position(self) -> int:
         """See `Diffusion.numbers_per_position`: a block is widest before its gate."""

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from models.diffusion import Diffusion, DiffusionConfig
 from models.layers.diffwave_sashimi import NORMS, DenoisingSaShiMi, Form
+from models.layers.evaluation import kept_evaluation
 from models.layers.noise_level import StepEmbedding
 from models.layers.s4 import remembered_kernels
 
@@ -140,6 +141,7 @@ class DiffWaveSaShiMi(Diffusion):
         stack = ExitStack()
         stack.enter_context(super().remembered())
         stack.enter_context(remembered_kernels(self))
+        stack.enter_context(kept_evaluation(self.sashimi))
         return stack
 
     def numbers_per_position(self) -> int:

@@ -5,8 +5,7 @@ reads the frame just ended and tells the tier below what to expect. At the botto
 8-bit code from the 8 codes before it and from what the tiers say.
 
 Training is truncated backpropagation through time (section 2.3): states are carried through the whole clip, gradients end
-at the borders of its windows. To that end the states at all borders are computed first, without gradients; then all
-windows are one large batch.
+at the borders of its windows (`layers/recurrence.py`).
 
 Differs from the paper: the tiers are GRUs at 8, 16 and 32 timesteps, and codes are mu-law, as in the release.
 Differs from the release: that makes an update after each window of 128 clips, with states left over from the last update.
@@ -115,19 +114,10 @@ class SampleRNN(Autoregressive):
 
     def logits(self, codes: Tensor, window: int = 0) -> Tensor:
         """See `Autoregressive.logits`. Gradients end at the borders of windows of that many timesteps, 0 = nowhere."""
-        (batch, timesteps), context = codes.shape, self.tiers.context
-        W = window or timesteps + -timesteps % context
-        padded = F.pad(codes, (context, -timesteps % W), value=ZERO)
-        levels = self.levels(padded)
-        states = [[tier.start(batch)] for tier in self.tiers.all]
-        with torch.no_grad():
-            for first in range(0, padded.shape[1] - context - W, W):
-                _, after = self.tiers(levels[:, first : first + context + W], [carried[-1] for carried in states])
-                for carried, state in zip(states, after, strict=True):
-                    carried.append(state)
-        windows, levels = (x.unfold(1, context + W, W).flatten(0, 1) for x in (padded, levels))
-        outputs, _ = self.tiers(levels, [torch.stack(carried, 2).flatten(1, 2) for carried in states])
-        return self.predict(windows, outputs).view(batch, -1, LEVELS)[:, :timesteps]
+        timesteps, context = codes.shape[1], self.tiers.context
+        padded = F.pad(codes, (context, -timesteps % context), value=ZERO)
+        outputs = self.tiers(self.levels(padded), window or padded.shape[1] - context)
+        return self.predict(padded, outputs)[:, :timesteps]
 
     def loss(self, part: str, clips: Clips, rng: torch.Generator) -> Tensor:
         """Mean cross-entropy of a code, in nats, with gradients that end at the borders of windows."""

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from models.autoregressive import Autoregressive, EmbeddingConfig, shift_right
 from models.layers import sashimi
 from models.layers.quantization import LEVELS, ZERO, ordered
+from models.layers.s4 import MODES
 from models.layers.sashimi_steps import SaShiMiSteps
 from models.stepping import Steps
 
@@ -39,6 +40,8 @@ class Config(EmbeddingConfig):
     "Channels inside the feed-forward networks, in multiples of their tier's."
     unet: bool = False
     "Blocks in front of the pools as well, and a skip from each of them (September 2022)."
+    ssm: str = "dplr"
+    "dplr (S4), or a diagonal state matrix (S4D) that begins as s4d-legs, s4d-inv or s4d-lin; those need tied=True."
     d_state: int = 64
     "Size N of a state, conjugates counted."
     n_ssm: int = 1
@@ -69,14 +72,14 @@ class Config(EmbeddingConfig):
             raise ValueError(f"pool={self.pool} must be at least 1, and norm={self.norm!r} one of {[*sashimi.NORMS]}")
         if self.n_ssm < 0 or (self.n_ssm and self.d_model % self.n_ssm):
             raise ValueError(f"n_ssm={self.n_ssm} must divide d_model={self.d_model}, or be 0: one for each channel")
+        if self.ssm not in MODES or not (self.tied or self.ssm == "dplr"):
+            raise ValueError(f"ssm={self.ssm!r} must be one of {', '.join(MODES)}, and all but dplr need tied=True")
 
 
-# Learning rates, epochs and batches are those of the release's experiments; an epoch is 31,158 clips of SC09.
-PAPER = Config(
+PAPER = Config(  # as in the release's experiments; an epoch is 31,158 clips of SC09
     steps=3_895_000, batch_size=8, learning_rate=4e-3, learning_rate_schedule="plateau", plateau_factor=0.2,
     plateau_patience=20, validate_every=3895, listen_every=38_950, scale_per_clip=True, train_on_padding=False,
-    # sashimi-sc09 of 2022 says hurwitz (`tied`); the published checkpoint was trained without, and is loaded so
-    tied=False,
+    tied=False,  # sashimi-sc09 of 2022 says hurwitz; the published checkpoint was trained without, and is loaded so
 )  # fmt: skip
 
 PRESETS = {
@@ -93,8 +96,8 @@ PRESETS = {
     "paper": PAPER,
     "paper-noglu": replace(
         PAPER,
-        # sashimi-youtubemix: 1000 epochs of some 4 hours, of which 211 one-minute files (88 %) with 7 windows each are trained
-        # on. Its configuration has GLU and Q = P; the published checkpoint has neither, and the count of 4.1M only Q = P.
+        # sashimi-youtubemix: 1000 epochs of 211 files (88 %) with 7 windows each. Its configuration has GLU and Q = P; the
+        # published checkpoint has neither, and the count of 4.1M only Q = P.
         steps=1_477_000, batch_size=1, validate_every=1477, listen_every=14_770, tied=True, glu=False,
     ),
     "paper-unet": replace(
@@ -118,8 +121,9 @@ class SaShiMi(Autoregressive):
         self.embedding = nn.Embedding(LEVELS + config.start_marker, config.d_model)
         self.backbone = sashimi.SaShiMi(
             config.d_model, config.n_layers, config.pool, expand=config.expand, ff=config.ff, unet=config.unet,
-            norm=config.norm, weight_normed=config.weight_normed, d_state=config.d_state, n_ssm=config.n_ssm or None,
-            tied=config.tied, dt_min=config.dt_min, dt_max=config.dt_max, dt_transform=config.dt_transform, glu=config.glu,
+            norm=config.norm, weight_normed=config.weight_normed, mode=config.ssm, d_state=config.d_state,
+            n_ssm=config.n_ssm or None, tied=config.tied, dt_min=config.dt_min, dt_max=config.dt_max,
+            dt_transform=config.dt_transform, glu=config.glu,
         )  # fmt: skip
         self.head = nn.Linear(config.d_model, LEVELS)
         if config.ordered_codes:

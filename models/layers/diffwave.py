@@ -5,13 +5,17 @@ block, gates, and gives one half of what comes out to the next block and the oth
 
 Differs from the paper: the convolutions for the two halves are one product. Weight normalization is per output channel, so
 that this is the same function of the same parameters; and the last block's first half, of which nobody makes use, gets
-gradients of zero instead of none.
+gradients of zero instead of none. Without gradients, on a CPU, `diffwave_evaluation.py` takes over.
 """
 
 import math
 
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
+
+from models.layers.diffwave_evaluation import StackEvaluation
+from models.layers.evaluation import Evaluated
+from models.layers.gated_block import gated_block
 
 
 def normed(inputs: int, outputs: int, kernel: int = 1, dilation: int = 1) -> nn.Conv1d:
@@ -37,20 +41,17 @@ class ResidualBlock(nn.Module):
 
     def __init__(self, residual: int, skip: int, dilation: int, time_in_residual: bool):
         super().__init__()
-        self.split = [residual, skip]
+        self.split, self.dilation = [residual, skip], dilation
         self.time_in_residual = time_in_residual
         self.dilated = normed(residual, 2 * residual, 3, dilation)
         self.out = normed(residual, residual + skip)
 
     def forward(self, x: Tensor, step: Tensor) -> tuple[Tensor, Tensor]:
         """x (batch, residual, positions), step (batch or 1, residual) -> the same, and (batch, skip, positions)."""
-        h = x + step[:, :, None]
-        filtered, gate = self.dilated(h).chunk(2, dim=1)
-        residual, skip = self.out(filtered.tanh() * gate.sigmoid()).split(self.split, dim=1)
-        return ((h if self.time_in_residual else x) + residual) * math.sqrt(0.5), skip
+        return gated_block(x, step, self.dilated, self.out, self.time_in_residual)
 
 
-class DilatedStack(nn.Module):
+class DilatedStack(Evaluated):
     """All blocks between the first and the last convolution; inputs, outputs: channels, 1 each for waveforms."""
 
     def __init__(
@@ -63,7 +64,11 @@ class DilatedStack(nn.Module):
         )
         self.end, self.leave = normed(skip, skip), zero_conv(skip, outputs)
 
-    def forward(self, x: Tensor, steps: tuple[Tensor, ...]) -> Tensor:
+    def evaluation(self) -> StackEvaluation:
+        """See `Evaluated`."""
+        return StackEvaluation(self)
+
+    def trained(self, x: Tensor, steps: tuple[Tensor, ...]) -> Tensor:
         """x (batch, inputs, positions), one (batch or 1, residual) per block -> (batch, outputs, positions)."""
         x = self.enter(x).relu()
         skips = x.new_zeros(())

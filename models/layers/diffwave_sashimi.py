@@ -5,7 +5,7 @@ in one block with the S4 layer before it. Noise is taken away from all timesteps
 pools are never late, also where S4 layers see the past alone.
 
 Differs from the autoregressive backbone besides: without a U-Net, what went down is added behind the up-pools alone,
-and not once more behind the tier's blocks.
+and not once more behind the tier's blocks. Without gradients, on a CPU, `diffwave_sashimi_evaluation.py` takes over.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -15,9 +15,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from models.layers.pointwise import FeedForward, ScalarNorm, linear
+from models.layers.diffwave_sashimi_evaluation import SaShiMiEvaluation
+from models.layers.evaluation import Evaluated
+from models.layers.pointwise import FeedForward, linear
 from models.layers.pooling import DownPool, UpPool
 from models.layers.s4 import S4
+from models.layers.scalar_norm import ScalarNorm
 
 NORMS: dict[str, Callable[[int], nn.Module]] = {"layer": nn.LayerNorm, "scalar": lambda d_model: ScalarNorm()}
 
@@ -79,7 +82,7 @@ class Tier(nn.Module):
         return x + inputs.pop() if inputs else x  # the centre's
 
 
-class DenoisingSaShiMi(nn.Module):
+class DenoisingSaShiMi(Evaluated):
     """inputs, outputs: channels, 1 each for waveforms; d_model, pool, expand: as in `SaShiMi`."""
 
     def __init__(self, inputs: int, outputs: int, d_model: int, pool: Sequence[int], expand: int, form: Form):
@@ -95,7 +98,11 @@ class DenoisingSaShiMi(nn.Module):
         nn.init.zeros_(self.leave.bias)
         self.widths = [block.d_model for block in self.modules() if isinstance(block, Block)]
 
-    def forward(self, x: Tensor, steps: tuple[Tensor, ...]) -> Tensor:
+    def evaluation(self) -> SaShiMiEvaluation:
+        """See `Evaluated`."""
+        return SaShiMiEvaluation(self)
+
+    def trained(self, x: Tensor, steps: tuple[Tensor, ...]) -> Tensor:
         """x (batch, inputs, positions), one (batch or 1, width) per block -> (batch, outputs, positions)."""
         positions = x.shape[2]
         x = x.transpose(1, 2)

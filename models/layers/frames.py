@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models.layers.quantization import LEVELS
+from models.layers.recurrence import gru
 
 
 class Normed(nn.Module):
@@ -65,14 +66,14 @@ class Tier(nn.Module):
         """(layers, batch, hidden) the state before a sequence."""
         return self.h0.expand(-1, batch, -1).contiguous()
 
-    def forward(self, frames: Tensor, received: Tensor | None, state: Tensor) -> tuple[Tensor, Tensor]:
-        """The GRU's outputs (batch, frames, hidden) and its state (layers, batch, hidden) after the last frame.
+    def forward(self, frames: Tensor, received: Tensor | None, window: int) -> Tensor:
+        """The GRU's outputs (batch, frames, hidden), from the start of a sequence.
 
-        frames: (batch, frames, frame); received: (batch, frames, hidden) from the tier above; state: before the first frame
+        frames: (batch, frames, frame); received: (batch, frames, hidden) from the tier above; gradients end at the borders of
+        windows of `window` timesteps
         """
         x = F.linear(frames, self.expand(), self.expand_bias)
-        outputs, state = self.rnn(x if received is None else x + received, state)
-        return outputs, state
+        return gru(self.rnn, x if received is None else x + received, self.start(len(x)), window // self.frame)
 
     def send(self, outputs: Tensor) -> Tensor:
         """(batch, frames * times, into) for the tier below, from the GRU's outputs (batch, frames, hidden)."""
@@ -100,18 +101,18 @@ class Tiers(nn.ModuleList):
         """The tiers, the lowest first."""
         return cast(list[Tier], list(self))
 
-    def forward(self, levels: Tensor, states: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """The lowest tier's outputs (batch, frames, hidden), and the states of all tiers afterwards.
+    def forward(self, levels: Tensor, window: int) -> Tensor:
+        """The lowest tier's outputs (batch, frames, hidden).
 
         levels: (batch, context + timesteps), whose first `context` come before the first timestep, and whose last frame
-        therefore tells a tier about nothing any more; states: before the first timestep
+        therefore tells a tier about nothing any more; window: timesteps after which gradients end, whole frames of each tier
         """
-        outputs, after, above = levels, list(states), None
-        for i, tier in reversed(list(enumerate(self.all))):
+        outputs, above = levels, None
+        for tier in reversed(self.all):
             frames = levels[:, self.context - tier.frame : -tier.frame].unflatten(1, (-1, tier.frame))
-            outputs, after[i] = tier(frames, None if above is None else above.send(outputs), states[i])
+            outputs = tier(frames, None if above is None else above.send(outputs), window)
             above = tier
-        return outputs, after
+        return outputs
 
 
 def lookup(codes: Tensor, table: Tensor) -> Tensor:

@@ -1,10 +1,9 @@
-"""What happens to each timestep by itself between SaShiMi's convolutions (Goel et al. 2022, arXiv:2202.09729, section 3.2):
-normalization and a feed-forward network.
+"""What happens to each timestep by itself between SaShiMi's convolutions (Goel et al. 2022, arXiv:2202.09729, section 3.2),
+besides normalization: a feed-forward network.
 """
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import weight_norm
@@ -17,22 +16,6 @@ def linear(inputs: int, outputs: int, weight_normed: bool = False) -> nn.Linear:
     Kingma 2016)."""
     layer = nn.Linear(inputs, outputs)
     return weight_norm(layer) if weight_normed else layer
-
-
-class ScalarNorm(nn.Module):
-    """s (x - mean + m) / std over the channels, with one gain s and one shift m for all of them: (..., d) -> (..., d).
-
-    What the release's training code has instead of layer normalization. The standard deviation is that of a population,
-    and nothing is added to it: a timestep whose channels are all equal has no image.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.m, self.s = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.ones(1))
-
-    def forward(self, x: Tensor) -> Tensor:
-        std, mean = torch.std_mean(x, -1, correction=0, keepdim=True)
-        return (self.s / std) * (x - (mean - self.m))
 
 
 class FeedForward(nn.Module):

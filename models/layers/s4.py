@@ -6,6 +6,7 @@ Alone: `S4(64)(torch.randn(8, 16000, 64))`; step by step: `step = S4(64).stepper
 
 Differs from the paper: both directions of time at wish (Goel et al. 2022, arXiv:2202.09729, section 4.2); A may be shared
 by features, each with a timestep of its own; Q = P, which makes the system stable (ibid., section 4.1).
+Diagonal A (S4D, Gu et al. 2022, arXiv:2206.11893) is a choice of `mode`; see `ssm_diagonal.py`.
 Differs from the release: kernels are computed from the plain C and exact at any length (see `ssm.py`); steps are exact in
 the diagonal-plus-rank-one form.
 """
@@ -20,12 +21,19 @@ from torch import Tensor, nn
 
 from models.layers import ssm
 from models.layers.ssm import Discrete
+from models.layers.ssm_diagonal import DISCRETIZATIONS, INITIALIZATIONS, DiagonalSSM
 
 # how dt is stored: the function of it, and its inverse
 TRANSFORMS: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     "exp": (torch.exp, torch.log),
     "softplus": (F.softplus, lambda dt: dt.expm1().log()),
 }
+MODES = ("dplr", *INITIALIZATIONS)
+
+
+def log_uniform(count: int, least: float, most: float) -> Tensor:
+    """(count,) drawn evenly over the logarithm."""
+    return torch.empty(count).uniform_(math.log(least), math.log(most)).exp()
 
 
 class SSM(nn.Module):
@@ -52,7 +60,7 @@ class SSM(nn.Module):
         super().__init__()
         self.tied, self.dt_transform = tied, dt_transform
         w, P, B = (v.to(torch.complex64).expand(n_ssm, -1).clone() for v in ssm.hippo_legs(d_state))
-        dt = torch.empty(d_model).uniform_(math.log(dt_min), math.log(dt_max)).exp()
+        dt = log_uniform(d_model, dt_min, dt_max)
         dynamics = {"raw_dt": TRANSFORMS[dt_transform][1](dt), "w_imag": w.imag.clone()}
         dynamics |= {"log_w_real": (-w.real).log()} if tied else {"w_real": w.real.clone()}
         dynamics |= {"P": torch.view_as_real(P), "B": torch.view_as_real(B)}
@@ -95,13 +103,17 @@ class S4(nn.Module):
     tied:          Q = P and Re w < 0, so that the system is stable by construction
     frozen:        only C, Q and D are trained (S4 of January 2022 in diffusion networks), not with `tied`
     dt_min, dt_max, dt_transform: timesteps are drawn log-uniformly between these, and stored before an exp or softplus
+    mode:          "dplr", diagonal plus low rank, from HiPPO-LegS; or a diagonal A (S4D), which begins as "s4d-legs"
+                   (HiPPO-LegS without its low rank), "s4d-inv" (frequencies that fall as 1 / n) or "s4d-lin" (a Fourier
+                   series)
+    discretization: of diagonal A, "bilinear" as dplr has it, or "zoh" (zero-order hold)
     Raises ValueError where these do not go together.
     """
 
     def __init__(
         self, d_model: int, d_state: int = 64, *, n_ssm: int | None = None, bidirectional: bool = False,
         separate: bool = False, glu: bool = True, tied: bool = True, frozen: bool = False, dt_min: float = 1e-3,
-        dt_max: float = 0.1, dt_transform: str = "exp",
+        dt_max: float = 0.1, dt_transform: str = "exp", mode: str = "dplr", discretization: str = "bilinear",
     ):  # fmt: skip
         super().__init__()
         n_ssm = d_model if n_ssm is None else n_ssm
@@ -115,11 +127,27 @@ class S4(nn.Module):
             raise ValueError(f"unknown dt_transform {dt_transform!r}. Available: {', '.join(TRANSFORMS)}")
         if not 0 < dt_min <= dt_max:
             raise ValueError(f"dt_min={dt_min} must be above 0 and at most dt_max={dt_max}")
+        for name, value, choices in (("mode", mode, MODES), ("discretization", discretization, [*DISCRETIZATIONS])):
+            if value not in choices:
+                raise ValueError(f"unknown {name} {value!r}. Available: {', '.join(choices)}")
+        if mode == "dplr" and discretization != "bilinear":
+            raise ValueError(f"discretization={discretization!r} needs a diagonal mode; dplr has bilinear")
+        if mode != "dplr" and not tied:
+            raise ValueError(
+                f"tied=False leaves Q and Re w free, but mode={mode!r} has no Q and Re w < 0: set tied=True"
+            )
         self.d_model, self.bidirectional, self.separate, self.glu = d_model, bidirectional, separate, glu
         outputs = 2 if bidirectional and not separate else 1
-        settings = (d_model, d_state, n_ssm, outputs, tied, frozen, dt_min, dt_max, dt_transform)
-        self.ssm = SSM(*settings)
-        self.backward_ssm = SSM(*settings) if separate else None
+
+        def space() -> SSM | DiagonalSSM:
+            if mode == "dplr":
+                return SSM(d_model, d_state, n_ssm, outputs, tied, frozen, dt_min, dt_max, dt_transform)
+            transform = TRANSFORMS[dt_transform]
+            raw_dt = transform[1](log_uniform(d_model, dt_min, dt_max))
+            return DiagonalSSM(mode, discretization, d_state, n_ssm, outputs, raw_dt, transform[0])
+
+        self.ssm = space()
+        self.backward_ssm = space() if separate else None
         self.D = nn.Parameter(torch.randn(d_model))
         self.output = nn.Linear(2 * d_model if separate else d_model, 2 * d_model if glu else d_model)
         self._remembered: dict[tuple[int, int], Tensor] | None = None
@@ -128,7 +156,7 @@ class S4(nn.Module):
         """What published recipes train at a learning rate of their own, 0.001, without weight decay: dt, A and B."""
         return [getattr(space, name) for space in self._spaces() for name in space.of_dynamics]
 
-    def _spaces(self) -> list[SSM]:
+    def _spaces(self) -> list[SSM | DiagonalSSM]:
         return [self.ssm] if self.backward_ssm is None else [self.ssm, self.backward_ssm]
 
     def kernel(self, timesteps: int, rate: float = 1.0) -> Tensor:

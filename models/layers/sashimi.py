@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from models.layers.pointwise import FeedForward, ScalarNorm, Step
+from models.layers.pointwise import FeedForward, Step
 from models.layers.pooling import DownPool, UpPool
 from models.layers.s4 import S4
+from models.layers.scalar_norm import ScalarNorm
 
 if TYPE_CHECKING:
     from models.layers.sashimi_steps import TierSteps

@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.layers.pointwise import FeedForward, ScalarNorm
+from models.layers.pointwise import FeedForward
 from models.layers.s4 import S4
 from models.layers.s4_steps import S4Step, Weights
 from models.layers.sashimi import Residual, SaShiMi, Tier, wired
+from models.layers.scalar_norm import ScalarNorm
 from models.stepping import Build, Steps
 
 Block = Callable[[Tensor], Tensor]

@@ -121,16 +121,16 @@ class _Kernel(torch.autograd.Function):
         features, outputs, _ = C.shape
         powers, X, Y = _factors(A, B, C, ctx.timesteps)
         m, rows = X.shape[2], sum(block.shape[1] for block in Y) // outputs
-        # All below is linear in it; of size 1, so that `_shrunk` is about what matters.
+        # All below is linear in it; of size 1, so that `shrunk` is about what matters.
         size = gradients[0].abs().amax().clamp_min(torch.finfo(A.dtype).tiny)
         d_K = F.pad(gradients[0] / size, (0, rows * m - ctx.timesteps)).view(outputs, features, rows, m)
         d_K = d_K.permute(1, 2, 0, 3).reshape(features, rows * outputs, m)
-        d_X = _shrunk(torch.cat(Y, 1).mT @ d_K)
-        d_Y = [_shrunk(block) for block in (d_K @ X.mT).split(Y[0].shape[1], 1)]
+        d_X = shrunk(torch.cat(Y, 1).mT @ d_K)
+        d_Y = [shrunk(block) for block in (d_K @ X.mT).split(Y[0].shape[1], 1)]
 
         power = powers.pop()
         for i in reversed(range(1, len(Y))):  # Y_i = Y_(i-1) power
-            d_Y[i - 1] = _shrunk(torch.baddbmm(d_Y[i - 1], d_Y[i], power.mT))
+            d_Y[i - 1] = shrunk(torch.baddbmm(d_Y[i - 1], d_Y[i], power.mT))
         d_power = torch.cat(Y[:-1], 1).mT @ torch.cat(d_Y[1:], 1) if len(Y) > 1 else torch.zeros_like(power)
         first, d_first = Y[0], d_Y[0]
         while d_first.shape[1] > outputs:  # Y = [Y', Y' power], and the next power is this one squared
@@ -138,13 +138,13 @@ class _Kernel(torch.autograd.Function):
             d_power = _squared_backward(power, d_power)
             first, (d_first, d_later) = first.chunk(2, 1)[0], d_first.contiguous().chunk(2, 1)
             d_power = torch.baddbmm(d_power, first.mT, d_later)
-            d_first = _shrunk(torch.baddbmm(d_first, d_later, power.mT))
+            d_first = shrunk(torch.baddbmm(d_first, d_later, power.mT))
         while d_X.shape[2] > 1:  # X = [X', power X']
             power = powers.pop()
             d_power = _squared_backward(power, d_power)
             X, (d_X, d_later) = X.chunk(2, 2)[0], d_X.chunk(2, 2)
             d_power = torch.baddbmm(d_power, d_later, X.mT)
-            d_X = _shrunk(torch.baddbmm(d_X, power.mT, d_later))
+            d_X = shrunk(torch.baddbmm(d_X, power.mT, d_later))
         return d_power * size, d_X[..., 0] * size, d_first * size, None
 
 
@@ -154,45 +154,45 @@ def _factors(A: Tensor, B: Tensor, C: Tensor, timesteps: int) -> tuple[list[Tens
     Returns the powers Ā, Ā^2, Ā^4, ...; X = [B̄, ..., Ā^(m-1) B̄], (features, N, m); and the rows C Ā^(mr), in blocks
     (features, rows of a block * outputs, N), each of which is the last of the powers times the one before.
     """
-    outputs, m = C.shape[1], _power_of_two(math.isqrt(timesteps))
+    outputs, m = C.shape[1], power_of_two(math.isqrt(timesteps))
     rows = -(-timesteps // m)
     # Doubling the rows takes a squaring of Ā, as much work as 64 rows. So only the first sqrt(rows) rows are doubled.
-    block = _power_of_two(math.isqrt(rows))
-    powers, X, Y = [_shrunk(A)], B[..., None], [C]
+    block = power_of_two(math.isqrt(rows))
+    powers, X, Y = [shrunk(A)], B[..., None], [C]
     while X.shape[2] < m:
-        X = torch.cat([X, _shrunk(powers[-1] @ X)], 2)
-        powers.append(_shrunk(powers[-1] @ powers[-1]))
+        X = torch.cat([X, shrunk(powers[-1] @ X)], 2)
+        powers.append(shrunk(powers[-1] @ powers[-1]))
     while Y[0].shape[1] < block * outputs:
-        Y = [torch.cat([Y[0], _shrunk(Y[0] @ powers[-1])], 1)]
-        powers.append(_shrunk(powers[-1] @ powers[-1]))
+        Y = [torch.cat([Y[0], shrunk(Y[0] @ powers[-1])], 1)]
+        powers.append(shrunk(powers[-1] @ powers[-1]))
     while len(Y) * block < rows:
-        Y.append(_shrunk(Y[-1] @ powers[-1]))
+        Y.append(shrunk(Y[-1] @ powers[-1]))
     return powers, X, Y
 
 
 def _squared_backward(power: Tensor, d_square: Tensor) -> Tensor:
-    return _shrunk(torch.baddbmm(power.mT @ d_square, d_square, power.mT))
+    return shrunk(torch.baddbmm(power.mT @ d_square, d_square, power.mT))
 
 
-def _shrunk(x: Tensor) -> Tensor:
+def shrunk(x: Tensor) -> Tensor:
     """x without numbers whose product is no normal number: CPUs are two hundred times slower at those, and here, where fast
     modes die out within the kernel, most would be."""
     return F.hardshrink(x, torch.finfo(x.dtype).tiny ** 0.5)
 
 
-def _power_of_two(n: int) -> int:
+def power_of_two(n: int) -> int:
     """The least power of two that is at least n."""
     return 1 << max(0, n - 1).bit_length()
 
 
 def fast_length(n: int) -> int:
     """The least even length of at least n that has no prime factor above 5, for which FFTs are fast."""
-    best = _power_of_two(max(n, 2))
+    best = power_of_two(max(n, 2))
     five = 1
     while five < best:
         three = five
         while three < best:
-            best = min(best, three * max(2, _power_of_two(-(-n // three))))
+            best = min(best, three * max(2, power_of_two(-(-n // three))))
             three *= 3
         five *= 5
     return best
@@ -213,7 +213,10 @@ def transfer(kernels: Tensor, D: Tensor) -> Tensor:
 def filtered(x: Tensor, response: Tensor) -> Tensor:
     """x (batch, features, timesteps) filtered by the response (features, frequencies) that `transfer` gave."""
     timesteps, size = x.shape[-1], fast_length(2 * x.shape[-1])
-    return torch.fft.irfft(torch.fft.rfft(x, n=size).mul_(response), n=size)[..., :timesteps]
+    return torch.fft.irfft(torch.fft.rfft(in_rows(x), n=size).mul_(response), n=size)[..., :timesteps]
+
+
+LONG = 1024  # timesteps from which the order of numbers in memory is felt
 
 
 def convolve(x: Tensor, kernels: Tensor, D: Tensor) -> Tensor:
@@ -228,6 +231,7 @@ class _Convolution(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, kernels: Tensor, D: Tensor) -> Tensor:
+        x = in_rows(x)
         ctx.save_for_backward(x, kernels, D)
         return filtered(x, transfer(kernels, D))
 
@@ -236,10 +240,30 @@ class _Convolution(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
         x, kernels, D = ctx.saved_tensors
         timesteps, size = x.shape[-1], fast_length(2 * x.shape[-1])
-        d_y = torch.fft.rfft(gradients[0], n=size)
-        d_response = torch.fft.irfft((d_y * torch.fft.rfft(x, n=size).conj()).sum(0), n=size)
+        d_y = torch.fft.rfft(in_rows(gradients[0]), n=size)
+        # in place, and without a sum over one: these spectra are the largest numbers of the layer
+        products = torch.fft.rfft(x, n=size).conj_physical_()
+        torch.mul(d_y, products, out=products)
+        d_response = torch.fft.irfft(products[0] if len(products) == 1 else products.sum(0), n=size)
         d_kernels = [d_response[..., :timesteps]]
         if len(kernels) == 2:
             d_kernels.append(d_response[..., size - timesteps :].flip(-1))
-        d_x = torch.fft.irfft(d_y.mul_(transfer(kernels, D).conj()), n=size)[..., :timesteps]
+        d_x = torch.fft.irfft(d_y.mul_(transfer(kernels, D).conj_physical_()), n=size)[..., :timesteps]
+        if timesteps >= LONG:
+            # what comes before has timesteps in front of features, and would go through rows of another order slowly
+            d_x = d_x.transpose(1, 2).contiguous().transpose(1, 2)
         return d_x, torch.stack(d_kernels), d_response[:, 0].clone()
+
+
+def in_rows(x: Tensor) -> Tensor:
+    """x (batch, features, timesteps) with timesteps side by side in memory.
+
+    PyTorch copies a transposed matrix in blocks that fit into a processor's cache, but not a batch of them: that is up to eight
+    times as slow.
+    """
+    if x.is_contiguous() or x.device.type != "cpu" or x.stride(1) != 1:
+        return x.contiguous()
+    rows = torch.empty_like(x, memory_format=torch.contiguous_format)
+    for matrix, into in zip(x, rows, strict=True):
+        into.copy_(matrix)
+    return rows

@@ -39,6 +39,30 @@ def deal(
     return [split[unit] for unit in units]
 
 
+def deal_by_length(
+    files: Sequence[str], lengths: Sequence[float], validation_fraction: float, test_fraction: float, seed: int
+) -> list[str]:
+    """The split of each of three or more files, so that the fractions are those of all audio, as nearly as whole files can.
+
+    In the order of a hash, a file is taken where it fits; where none does, the one that comes closest. Every split has one
+    file at least.
+    """
+    size = dict(zip(files, lengths, strict=True))
+    left = sorted(size, key=lambda file: hashlib.sha256(f"{seed}/{file}".encode()).digest())
+    split = dict.fromkeys(files, "train")
+    for name, fraction, others in (("test", test_fraction, 2), ("validation", validation_fraction, 1)):
+        room, most = fraction * sum(lengths), len(left) - others
+        taken: list[str] = []
+        for file in left:
+            if len(taken) < most and size[file] <= 1.05 * room:
+                taken.append(file)
+                room -= size[file]
+        taken = taken or [min(left, key=lambda file: abs(size[file] - room))]
+        split |= dict.fromkeys(taken, name)
+        left = [file for file in left if file not in taken]
+    return [split[file] for file in files]
+
+
 def _shares(total: int, fraction: float, sizes: list[int], most: list[int]) -> list[int]:
     """How many each group gives to a split of `total`: by its size, the largest remainders rounded up, at most `most`.
 

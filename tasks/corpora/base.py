@@ -19,6 +19,7 @@ SPLITS = ("train", "validation", "test")
 STATED = ("title", "licence", "citation", "homepage")
 RESAMPLERS = ("soxr", "resampy")
 SOURCE = "source.json"  # where the recordings were taken from: two equal downloads may differ in it
+LEAST_TIMESTEPS = 32  # of a clip: fewer make no picture that a classifier could look at
 AUDIO_SUFFIXES = (".wav", ".flac", ".ogg")
 
 
@@ -36,8 +37,11 @@ class CorpusConfig:
     def __post_init__(self) -> None:
         if self.sample_rate < 1000:
             raise ValueError(f"corpus.sample_rate={self.sample_rate} is not a rate in Hz; try 16000 or 8000")
-        if self.timesteps < 1:
-            raise ValueError(f"corpus.clip_seconds={self.clip_seconds} leaves no timestep; try 1.0")
+        if self.timesteps < LEAST_TIMESTEPS:
+            raise ValueError(
+                f"corpus.clip_seconds={self.clip_seconds} at {self.sample_rate} Hz are {self.timesteps} timesteps, and a clip "
+                f"needs {LEAST_TIMESTEPS}: take --clip-seconds {LEAST_TIMESTEPS / self.sample_rate:g} or more"
+            )
         if self.resampler not in RESAMPLERS:
             raise ValueError(f"unknown corpus.resampler {self.resampler!r}. Available: {', '.join(RESAMPLERS)}")
 
@@ -63,6 +67,9 @@ class Recording:
     """Number of frames; None is all that follow."""
     sha256: str | None = None
     """Of the whole file, where it lies outside `_workdir` and may have changed since it was listed."""
+    window: int | None = None
+    """The clip is that one of the file's consecutive stretches of a clip's length, 0 the first; the file is resampled as a
+    whole, and `start` only tells where the stretch begins. None: what `start` and `frames` say is resampled by itself."""
 
 
 class Corpus:
@@ -76,11 +83,16 @@ class Corpus:
     citation: ClassVar[str]
     homepage: ClassVar[str]
     labels: ClassVar[tuple[str, ...]] = ()
-    """The classes in their natural order; () = the labels that occur, naturally sorted."""
+    """The classes in their natural order; () = none, or, where `has_classes` says so, the labels that occur, naturally
+    sorted."""
     needs_source: ClassVar[bool] = False
     """Whether the corpus is nothing without `--source`."""
     download_settings: ClassVar[tuple[str, ...]] = ()
     """The fields of `Config` that decide what `download` leaves behind; the others concern the clips alone."""
+    quantization: ClassVar[str] = ""
+    """The codes, mu-law or linear, that autoregressive models hear at the corpus' front door; "" leaves them to the models."""
+    most_rejected: ClassVar[float] = 0.01
+    """The share of the recordings that may be unusable; where there are more, nothing is prepared."""
 
     def __init_subclass__(cls, **keywords: Any):
         super().__init_subclass__(**keywords)
@@ -91,8 +103,15 @@ class Corpus:
     def check(self, config: Any, source: Path | None) -> None:
         """Raise ValueError where it can be known before anything runs that no benchmark can come of this.
 
-        For the benchmark, a corpus needs labels, since a classifier is the judge.
+        Labels are not needed, but all recordings have one or none has.
         """
+
+    def has_classes(self, config: Any, source: Path | None) -> bool:
+        """Whether recordings say which class they are of: then a classifier is the judge, else independent ears.
+
+        Known before anything runs: from `labels`, unless a subclass finds out otherwise.
+        """
+        return bool(self.labels)
 
     def fingerprint(self, config: Any, source: Path | None) -> str:
         """What else decides what `download` leaves behind: "", or a hash of what lies at `source`. Called often."""
@@ -119,6 +138,22 @@ class Corpus:
     def background(self, config: Any, folder: Path) -> list[Path]:
         """Files of background noise in the finished folder, for a classifier to be trained with; usually none."""
         return []
+
+    def rejected(self, config: Any, folder: Path) -> list[tuple[str, str]]:
+        """(path, reason) of every file that `download` found but cannot be used, and so is in no recording."""
+        return []
+
+    def left_out(self, config: Any, folder: Path) -> dict[str, float]:
+        """Seconds of usable audio that become no clip, by the reason in words: "at the ends of files", say."""
+        return {}
+
+    def silence_db(self, config: Any) -> float | None:
+        """The level in dB of full scale that a clip must exceed for a tenth of a second to be taken; None: all are."""
+        return None
+
+    def rescales(self, config: Any) -> bool:
+        """Whether all clips are made louder by one factor, with which the loudest training clip reaches full scale."""
+        return False
 
     def root(self, config: Any, folder: Path) -> Path:
         """The folder that `Recording.path` is relative to."""

@@ -1,0 +1,144 @@
+"""The benchmark of speed: `make bench`, or `python -m benchmarks.bench` from the repository.
+
+    --list                                    what rows there are
+    --rows wavenet-sampling rerun             some of them
+    --quick                                   all at toy size, in some minutes, most of them compiling
+    --json out.json                           every number, with where it comes from
+    --show out.json [--markdown]              the table of an earlier run
+    --device cuda                             the rows of a graphics card; needs models/ and PyTorch (features: torchaudio)
+
+Above the table stands what the machine can do (`roofline.py`); the limits in it are counted operations and bytes at these
+rates (`counts.py`). Every row runs in a process of its own, pinned to as many cores as it says. One that fails costs the others
+nothing. Exit status: 0 all rows were measured, 1 some failed, 2 wrong usage.
+"""
+
+import argparse
+import json
+import signal
+import sys
+import textwrap
+from pathlib import Path
+from typing import Any
+
+from benchmarks import child, machine, rows, table
+from benchmarks.rows.base import Row
+
+
+def main(words: list[str] | None = None) -> int:
+    """Measure what was asked for, print the table; returns the exit status."""
+    options = parse(words)
+    if options.list:
+        for row in rows.every():
+            print(f"{row.name:<28}{'/'.join(row.devices):<10}{row.title}")
+        return 0
+    if options.show:
+        results = json.loads(Path(options.show).read_text(encoding="utf-8"))
+        if not options.markdown:
+            print_table(results)
+    else:
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the row at work ends with us
+        results = measured(chosen(options), options)
+        if options.json:
+            Path(options.json).parent.mkdir(parents=True, exist_ok=True)
+            Path(options.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+            print(f"\nevery number: {options.json}")
+    if options.markdown:
+        print(table.markdown(results), end="")
+    for failure in results["failed"]:
+        print(f"{failure['name']} failed: {failure['reason']}", file=sys.stderr)
+    return 1 if results["failed"] else 0
+
+
+def parse(words: list[str] | None) -> argparse.Namespace:
+    """Read the command line. Exits with status 2 where it makes no sense."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--rows", nargs="+", default=[], metavar="ROW", help="these alone; --list names them")
+    parser.add_argument("--list", action="store_true", help="list the rows and measure nothing")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--quick", action="store_true", help="toy sizes")
+    parser.add_argument("--json", metavar="FILE", help="where to write every number")
+    parser.add_argument(
+        "--markdown", action="store_true", help="print the table as docs/performance.md has it, at the end"
+    )
+    parser.add_argument("--show", metavar="FILE", help="print the table of an earlier --json; measure nothing")
+    options = parser.parse_args(words)
+    try:
+        chosen(options)
+    except ValueError as error:
+        parser.error(str(error))
+    if options.show and not Path(options.show).is_file():
+        parser.error(f"there is no file {options.show}; --json writes one")
+    return options
+
+
+def chosen(options: argparse.Namespace) -> list[Row]:
+    """The rows that were asked for, in the table's order. Raises ValueError on one that there is not."""
+    asked = [rows.find(name) for name in options.rows] or [row for row in rows.every() if options.device in row.devices]
+    for row in asked:
+        if options.device not in row.devices:
+            raise ValueError(f"{row.name} is measured on {' or '.join(row.devices)} only, not on {options.device}")
+    return sorted(asked, key=lambda row: row.place)
+
+
+def measured(asked: list[Row], options: argparse.Namespace) -> dict[str, Any]:
+    """All results as JSON values; the table is printed as it grows."""
+    device, quick, cores = options.device, options.quick, machine.usable_cores()
+    results: dict[str, Any] = {
+        "device": device, "quick": quick, "environment": machine.describe(), "roofline": {}, "rows": [], "failed": [],
+    }  # fmt: skip
+    threads_of = {row.name: min(row.threads, len(cores)) if device == "cpu" else 1 for row in asked}
+    for threads in sorted(set(threads_of.values())):
+        try:
+            found = child.measure(child.ROOFLINE, device, quick, cores_of(threads, cores, device), threads, None)
+        except child.FailedError as error:
+            results["failed"].append(failed(child.ROOFLINE, f"roofline, {threads} threads", error))
+        else:
+            results["roofline"][str(threads)] = found["rates"]
+            results["environment"].update(found["environment"])
+    print_head(results)
+    for row in asked:
+        threads = threads_of[row.name]
+        rates = results["roofline"].get(str(threads))
+        try:
+            found = child.measure(row.name, device, quick, cores_of(row.cores, cores, device), threads, rates)
+        except child.FailedError as error:
+            results["failed"].append(failed(row.name, row.title, error))
+            print(f"{row.title}: failed: {error}", flush=True)
+            continue
+        found = {"name": row.name, "title": row.title, "cores": row.cores, "threads": threads, **found}
+        if device == "cpu" and len(cores) < row.cores:
+            found["figures"][0]["note"] = f"on {len(cores)} of the {row.cores} cores that it is about"
+        results["rows"].append(found)
+        print_row(found)
+    return results
+
+
+def cores_of(count: int, cores: tuple[int, ...], device: str) -> tuple[int, ...]:
+    """The first of them; all, where a graphics card does the work."""
+    return cores[:count] if device == "cpu" else ()
+
+
+def failed(name: str, title: str, error: child.FailedError) -> dict[str, str]:
+    return {"name": name, "title": title, "reason": str(error), "log": error.log}
+
+
+def print_table(results: dict[str, Any]) -> None:
+    """All of it at once."""
+    print_head(results)
+    for row in results["rows"]:
+        print_row(row)
+
+
+def print_head(results: dict[str, Any]) -> None:
+    print("\n".join(table.head(results)))
+    print(textwrap.fill(table.LEGEND, 128), "", table.line(list(table.COLUMNS)), sep="\n", flush=True)
+
+
+def print_row(row: dict[str, Any]) -> None:
+    print("\n".join(table.line(texts) for texts in table.of_row(row["title"], row)), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
