@@ -25,16 +25,13 @@ class MyModel(Generator):
         self.mdct, self.frames = MDCT(128), MDCT(128).frames(timesteps, multiple=self.net.stride)
 
     def loss(self, part, clips, rng):
-        x_1 = self.mdct(clips.waveforms, self.frames)
-        x_1, t = 4 * x_1.sign() * x_1.abs().sqrt(), torch.rand(len(clips), generator=rng, device=rng.device)
-        x_0 = torch.randn(x_1.shape, generator=rng, device=rng.device)
-        return (self.net(x_0.lerp(x_1, t[:, None, None]), t) - (x_1 - x_0)).square().mean()
+        X = self.mdct(clips.waveforms, self.frames)
+        x_0, x_1 = torch.randn(X.shape, generator=rng, device=X.device), 4 * X.sign() * X.abs().sqrt()
+        t = torch.rand(len(X), 1, 1, generator=rng, device=X.device)
+        return (self.net(x_0.lerp(x_1, t), t[:, 0, 0]) - (x_1 - x_0)).square().mean()
 
-    @torch.inference_mode()
-    def sample(self, count, rng=None, prefix=None, **sampling):
-        self.asked(count, prefix, sampling)
+    def sample(self, count, rng=None, prefix=None):
         x = (rng or SampleRandom(0)).normal(count, self.frames, 128).to(self.device)
         for step in range(50):
             x = x + self.net(x, torch.full((count,), step / 50, device=self.device)) / 50
-        x = self.mdct.inverse(x.sign() * (x / 4).square(), self.timesteps)
-        return Samples(x.clamp(-1, 1).cpu(), evaluations=50)
+        return Samples(self.mdct.inverse(x.sign() * (x / 4).square(), self.timesteps).clamp(-1, 1).cpu())

@@ -31,7 +31,8 @@ def parse(words: list[str] | None = None) -> tuple[argparse.Namespace, options.O
     add("--format", default="npz", help="tfrecord, npz (the default), webdataset or wav")
     add("--shard-mb", type=float, default=100.0, metavar="MB", help="megabytes of audio in a shard (100)")
     given, rest = parser.parse_known_args(words)
-    return given, options.parse(given.corpus, rest)
+    # No model is involved: of the least demanding one, nothing is asked.
+    return given, options.parse(given.corpus, ["--models", "noise", *rest])
 
 
 def main(words: list[str] | None = None) -> NoReturn:

@@ -9,7 +9,7 @@ several resolutions (Engel et al. 2020, Yamamoto et al. 2020; models/layers/spec
 phases that no z of a few dozen numbers can hold, and answers them with a hum. So the loss is NO evidence lower bound and
 bounds no likelihood, whatever beta is: the row has no NLL. KL, in nats, is how much z tells of a clip, on average.
 - Posterior means are normalized over the batch (Zhu et al. 2020, arXiv:2004.12585), else the decoder learned to ignore z.
-  There are free bits (Kingma et al. 2016) as well.
+  With free bits (Kingma et al. 2016) of 1 nat, each number in z has about the prior's variance.
 - The encoder sees log-magnitudes, all that D hears; the decoder adds tones and filtered noise (models/layers/vae.py).
 - One z per clip, of any length, where RAVE has a sequence of latents and a second model for their prior.
 """
@@ -39,7 +39,7 @@ class Config(TrainingConfig):
     "Numbers in z."
     beta: float = 0.001
     "Weight of the KL divergence, in nats per clip, beside the spectral distance."
-    free_bits: float = 0.0
+    free_bits: float = 1.0
     "Nats of each number in z, on average over a batch, that cost nothing."
     windows: tuple[float, ...] = (128.0, 32.0, 8.0)
     "Windows of the spectral distance, in milliseconds."
