@@ -47,6 +47,7 @@ def draw(
 
     import models
     from models.clips import load_split
+    from models.generators.base import Samples
     from models.randomness import SampleRandom
     from models.sampling_batch import fitting, or_less
 
@@ -60,8 +61,8 @@ def draw(
     length = timesteps or model.timesteps
     kept = streaming.Rows.new(out / SAMPLES, stop - start, length)
 
-    def some(first: int, count: int) -> streaming.Drawn:
-        """Samples first to first + count, into their rows."""
+    def some(first: int, count: int) -> Samples:
+        """Samples first to first + count, whose waveforms go into their rows."""
         random = SampleRandom(seed, first)
         if not (prefix and clips):
             return streaming.keep(model.stream(count, random, **settings), first - start, kept)
@@ -78,8 +79,8 @@ def draw(
         batch, drawn = or_less(min(batch, stop - first), partial(some, first))
         found.append(drawn)
         first += batch
-    nats = [drawn.nats for drawn in found if drawn.nats is not None]
-    labels = [label for drawn in found for label in drawn.labels]
+    nats = [drawn.log_likelihood.cpu().numpy() for drawn in found if drawn.log_likelihood is not None]
+    labels = [label for drawn in found if drawn.labels is not None for label in drawn.labels.tolist()]
     likelihood = np.concatenate(nats) if nats else None
     more: dict[str, list[Any]] = {LABEL: labels} if labels else {}
     if prefix:

@@ -73,7 +73,7 @@ def keep(pieces: "Iterable[Samples]", row: int, out: Rows) -> "Samples":
         codes = to_int16(piece.waveforms.cpu().numpy())
         out.write(row, start, codes)
         start += codes.shape[1]
-        rest.append(replace(piece, waveforms=piece.waveforms[:, :0]))
+        rest.append(replace(piece, waveforms=piece.waveforms[:, :0].clone()))  # a view would keep all of it
     if start != out.shape[1]:
         raise RuntimeError(f"the model drew {start} timesteps instead of {out.shape[1]}")
     return joined(rest)
