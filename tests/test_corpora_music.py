@@ -19,13 +19,14 @@ import soundfile
 import torch
 
 from models.layers.quantization import Quantizer
-from tasks import audio
+from tasks import audio, console
 from tasks.clips import prepare_clips
 from tasks.corpora import _release_music, _score, _tones, _windows, beethoven, miniatures, youtubemix
 from tasks.corpora import folder as folder_module
 from tasks.corpora._dealing import deal_by_length
 from tasks.corpora._release_music import split_of
 from tasks.corpora.base import SPLITS, Recording
+from tasks.corpus import PrepareClips
 from tasks.settings import of_corpus
 from tests import reference
 
@@ -486,3 +487,14 @@ def test_miniatures_are_the_same_everywhere_and_after_a_kill(tmp_path: Path) -> 
         corpus.download(config, tmp_path / "c", tmp_path, quiet, 1)
     with pytest.raises(ValueError, match=r"corpus\.pieces=4 leaves splits empty; take at least 8"):
         miniatures.Config(pieces=4)
+
+
+def test_the_account_is_printed_where_there_is_something_to_say(capsys: pytest.CaptureFixture[str]) -> None:
+    whole, part = {"account": ["Taken: all."]}, {"account": ["Taken: some.", "Left out: 2.0 s at the ends of files."]}
+    assert PrepareClips(corpus="miniatures").account(whole) == []
+    assert PrepareClips(corpus="folder").account(whole) == whole["account"]
+    assert PrepareClips(corpus="miniatures").account({}) == []  # clips from before there were accounts
+    console.finished("here/2-clips", 1.0, "3 train", PrepareClips(corpus="miniatures").account(part))
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].endswith("here/2-clips  done in 1.0 s: 3 train")
+    assert told[1:] == ["    Taken: some.", "    Left out: 2.0 s at the ends of files."]
