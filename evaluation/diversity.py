@@ -78,7 +78,9 @@ def collapse(value: float, target: float, copies: float, real_copies: float, m: 
     if copies > real_copies + REPEATED + 3 * math.sqrt(real_copies * (1 - real_copies) / m):
         return f"repeats itself: {copies:.0%} of the clips are nearly the same as another one (of real clips {real_copies:.0%})"
     if value - 1 < COLLAPSED * (target - 1):
-        return (
-            f"has collapsed: its clips are as diverse as {value:.2f} different ones, as many real clips as {target:.2f}"
+        digits = 2 if f"{value:.2f}" != f"{target:.2f}" else 5  # where all cosines are near 1, both are
+        told = (
+            f"its clips are as diverse as {value:.{digits}f} different ones, as many real clips as {target:.{digits}f}"
         )
+        return f"has collapsed: {told}"
     return ""

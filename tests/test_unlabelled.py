@@ -184,8 +184,9 @@ def test_corpora_say_whether_they_have_classes(tmp_path: Path) -> None:
         assert plugin.cls().has_classes(plugin.config(), None)
     for below, labels, classes in (("", "folders", False), ("a", "folders", True), ("a", "none", False)):
         root = tmp_path / f"{below}{labels}"
-        (root / below).mkdir(parents=True)
-        (root / below / "1.wav").touch()
+        for folder in (below, below and "b"):
+            (root / folder).mkdir(parents=True, exist_ok=True)
+            (root / folder / "1.wav").touch()
         plugin = corpora.find("folder")
         assert plugin.cls().has_classes(plugin.config(labels=labels), root) == classes
 
