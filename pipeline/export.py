@@ -12,8 +12,8 @@ from tasks.export import ExportClips
 __all__ = ["ExportClips"]
 
 EPILOG = """\
-The flags of `python -m pipeline.CORPUS` that concern the clips work as well: --source, --set corpus.FIELD=VALUE, --workdir,
---stale, --plan, --workers. Exit status: as there.
+The flags of `python -m pipeline.CORPUS` that concern the clips work as well: --source, --sample-rate,
+--clip-seconds, --set corpus.FIELD=VALUE, --workdir, --stale, --plan, --workers. Exit status: as there.
 """
 
 
