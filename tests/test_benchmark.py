@@ -228,7 +228,8 @@ def test_the_readmes_commands_run_at_smoke(line: str, playground: Path, tmp_path
         words += [*preset, "--classifier", "smoke", "--settings", SMALL_CORPUS, "--machine-workdir", str(playground)]
     elif "pipeline.spoken_digits" in words:
         words += ["--preset", "smoke", "--set", SMALL_CORPUS, "--workdir", str(playground)]
-    elif words[2] in ("pipeline.sc09", "pipeline.folder"):  # there is no network here, or nothing worth hearing
+    elif words[2] in ("pipeline.sc09", "pipeline.folder", "pipeline.miniatures", "pipeline.export"):
+        # there is no network here, or nothing worth hearing, or other tests run it
         words += ["--preset", "smoke", "--plan", "--workdir", str(tmp_path / "elsewhere")]
     elif "pipeline.compare" not in words:  # which needs no workdir
         words += ["--workdir", str(playground)]
