@@ -104,6 +104,7 @@ def samples(workdir: Path) -> playing.Samples:
         *(f"{i},{i},,1.0,{RATE},x" for i in range(20)),
     ]
     (workdir / "2-samples" / drawing.TABLE).write_text("\n".join(table))
+    folders.write_json(workdir / "2-samples" / folders.METRICS, {"samples": 20})
     evaluation.mkdir()
     inputs = {name: {"artifact": "2-samples"} for name in ("samples", "features")}
     folders.write_json(evaluation / folders.CONFIG, {"task": "EvaluateSamples", "inputs": inputs})

@@ -9,12 +9,16 @@ Only additions, multiplications, divisions and square roots of float64 are used,
 defines to the last bit: no sine, exponential or sum of a library, which differ between processors.
 """
 
+from __future__ import annotations
+
 import hashlib
 import math
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from tasks.corpora._score import Note, Piece
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RATE = 24000
 MIDDLE_A, MIDDLE_A_PITCH = 440.0, 69
@@ -31,6 +35,8 @@ FULL_SCALE = 32767
 
 def render(piece: Piece) -> np.ndarray:
     """(frames,) int16 at `RATE` Hz; how far a piece reaches towards full scale depends on its loudest note."""
+    import numpy as np
+
     frames = round(piece.seconds * RATE)
     mixed, known = np.zeros(frames), {}
     for note in piece.notes:
@@ -48,6 +54,8 @@ def render(piece: Piece) -> np.ndarray:
 
 def tone(instrument: str, note: Note, velocity: float) -> np.ndarray:
     """(frames,) float64 with a peak of 1: a note that is held for its time, and then damped."""
+    import numpy as np
+
     octave, semitone = divmod(note.pitch - MIDDLE_A_PITCH, 12)
     hertz = MIDDLE_A * SEMITONES[semitone] * 2.0**octave
     count = round((note.seconds + RELEASE) * RATE)
@@ -60,6 +68,8 @@ def tone(instrument: str, note: Note, velocity: float) -> np.ndarray:
 
 def plucked(hertz: float, count: int, velocity: float) -> np.ndarray:
     """A string; the harder it is plucked, the brighter."""
+    import numpy as np
+
     period = RATE / hertz
     N = int(period - 0.5)
     d = period - N  # in [0.5, 1.5): the weights' delay is d, and their spread 1/4
@@ -80,6 +90,8 @@ def plucked(hertz: float, count: int, velocity: float) -> np.ndarray:
 
 def _around(burst: np.ndarray, N: int, weights: tuple[float, float, float], count: int) -> np.ndarray:
     """`count` frames of what comes after `burst`: y_n = w0 y_(n-N) + w1 y_(n-N-1) + w2 y_(n-N-2), N of them at once."""
+    import numpy as np
+
     w0, w1, w2 = weights
     length = len(burst)
     y = np.concatenate([burst, np.zeros(count)])
@@ -93,6 +105,8 @@ def _around(burst: np.ndarray, N: int, weights: tuple[float, float, float], coun
 
 def struck(hertz: float, count: int, velocity: float) -> np.ndarray:
     """A stiff string under a hammer; the harder it is struck, the more of its partials are heard."""
+    import numpy as np
+
     stiffness, brightness = 0.0004, 0.45 + 0.35 * velocity
     ring = 1.8 * math.sqrt(220 / hertz)  # seconds
     heard, weight = np.zeros(count), 1.0
@@ -108,6 +122,8 @@ def struck(hertz: float, count: int, velocity: float) -> np.ndarray:
 
 def damped(angle: float, decay: float, count: int) -> np.ndarray:
     """decay^n sin(angle n) for n = 0 ... count - 1: all powers of one complex number, by doubling what is known."""
+    import numpy as np
+
     c, s = turn(angle)
     c, s = decay * c, decay * s
     real, imaginary = np.ones(1), np.zeros(1)
