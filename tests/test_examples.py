@@ -19,8 +19,8 @@ from models.training import fit
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 EXAMPLES = REPOSITORY / "examples"
-# In place of a minute of training, and of judges that judge well.
-QUICK = {"MAX_STEPS": 4, "CLIPS_PER_DIGIT": 16, "PRESET": "smoke", "COUNT": 16, "FEATURES": "classifier"}
+# In place of a minute of training, and of judges that judge well. Long enough to be stopped in the middle.
+QUICK = {"MAX_STEPS": 150, "CLIPS_PER_DIGIT": 16, "PRESET": "smoke", "COUNT": 16, "FEATURES": "classifier"}
 
 
 def own_lines(path: Path) -> int:
