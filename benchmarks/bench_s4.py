@@ -1,4 +1,4 @@
-"""Time and memory of one S4 layer, forward and backward: `python benchmarks/bench_s4.py [--threads 1] [--rounds 5]`.
+"""Time and memory of one S4 layer, forward and backward: `python -m benchmarks.bench_s4 [--threads 1] [--rounds 5]`.
 
 Against the ways of the papers, in plain PyTorch with autograd, in complex64. For DPLR (Gu et al. 2022, algorithm 1) that is the
 generating function of the kernel, truncated to its length by C (I - Ā^L), at all FFT nodes, by four Cauchy sums over the
@@ -14,11 +14,11 @@ import multiprocessing
 import statistics
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from benchmarks.timing import peak_bytes
 from models.layers import ssm
 from models.layers.s4 import S4
 
@@ -95,15 +95,9 @@ def _growth(kind: type[S4], mode: str, d_model: int, timesteps: int) -> float:
     torch.set_num_threads(1)
     runs(kind, mode, 2, 16)["layer and gradients"]()
     run = runs(kind, mode, d_model, timesteps)["layer and gradients"]
-    before = _peak()
+    before = peak_bytes()
     run()
-    return _peak() - before
-
-
-def _peak() -> float:
-    """MiB. Not from getrusage, whose peak a process inherits from its parent."""
-    status = Path("/proc/self/status").read_text()
-    return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return (peak_bytes() - before) / 2**20
 
 
 def tell(row: str, name: str, slow: float, fast: float) -> None:

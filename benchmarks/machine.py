@@ -4,12 +4,13 @@ import importlib.metadata
 import os
 import platform
 import resource
-import subprocess
 import time
 from pathlib import Path
 from typing import Any
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+from tasks import host
+
+REPOSITORY = host.REPOSITORY
 LIBRARIES = ("torch", "numpy", "scipy", "scikit-learn", "luigi", "soundfile")
 BUSY = 0.05  # share of the processor that others may take before a measurement is marked
 
@@ -18,11 +19,11 @@ def describe() -> dict[str, Any]:
     """Provenance, as JSON values."""
     return {
         "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "git": _git(),
+        "git": host.git_state(),
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": host.processor(),
         "cores": os.cpu_count(),
         "usable_cores": list(usable_cores()),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -103,29 +104,8 @@ def _own_seconds() -> float:
     return sum(u.ru_utime + u.ru_stime for u in usage)
 
 
-def _git() -> dict[str, Any]:
-    def git(*words: str) -> str | None:
-        answer = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=False)
-        return answer.stdout.strip() if answer.returncode == 0 else None
-
-    try:
-        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
-    except FileNotFoundError:
-        commit = changes = None
-    return {"commit": commit, "modified": None if changes is None else bool(changes)}
-
-
 def _version(library: str) -> str | None:
     try:
         return importlib.metadata.version(library)
     except importlib.metadata.PackageNotFoundError:
         return None
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()

@@ -6,13 +6,12 @@ import os
 import platform
 import resource
 import shlex
-import subprocess
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from tasks import machine
+from tasks import host, machine
 
 LIBRARIES = ("luigi", "torch", "torchaudio", "lightning-fabric", "numpy", "scipy", "scikit-learn", "soundfile", "soxr")
 
@@ -27,12 +26,12 @@ def record(started: float, command: str = "") -> dict[str, Any]:
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     ended = time.time()
     return {
-        "git": git_state(),
+        "git": host.git_state(),
         "python": platform.python_version(),
         "libraries": library_versions(),
         "host": platform.node(),
         "platform": platform.platform(),
-        "processor": _processor(),
+        "processor": f"{host.processor()}, {os.cpu_count()} cores",
         "device": _device(),
         "threads": machine.threads(),
         "command": command,
@@ -51,20 +50,6 @@ def command() -> str:
     return text if len(text) <= LONGEST_COMMAND else f"{text[: LONGEST_COMMAND - 1]}…"
 
 
-def git_state() -> dict[str, Any]:
-    """The commit of the code and whether files differ from it; both None where this is not a git checkout."""
-
-    def git(*words: str) -> str | None:
-        answer = subprocess.run(["git", *words], cwd=machine.REPOSITORY, capture_output=True, text=True, check=False)
-        return answer.stdout.strip() if answer.returncode == 0 else None
-
-    try:
-        commit, changes = git("rev-parse", "HEAD"), git("status", "--porcelain", "--untracked-files=no")
-    except FileNotFoundError:
-        commit = changes = None
-    return {"commit": commit, "modified": None if changes is None else bool(changes)}
-
-
 @functools.cache
 def library_versions() -> dict[str, str]:
     found = {}
@@ -79,15 +64,6 @@ def library_versions() -> dict[str, str]:
 def _device() -> str:
     torch = sys.modules.get("torch")  # asked only if the stage used it
     return torch.cuda.get_device_name() if torch is not None and torch.cuda.is_available() else "cpu"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.processor()}, {os.cpu_count()} cores"
 
 
 def _spell(seconds: float) -> str:

@@ -12,7 +12,6 @@ import soundfile
 from pipeline import command, plan
 from pipeline.options import parse
 from tasks import descriptions, drawing, folders, inspection, machine, measuring
-from tasks.artifact import ArtifactTask, request
 from tasks.classifier import CacheFeatures, PrepareReference
 from tasks.commands import _features
 from tasks.controls import EvaluateControls
@@ -22,6 +21,7 @@ from tasks.evaluation import CacheSampleFeatures, CompareGenerators, EvaluateSam
 from tasks.rows import all_ears, heard_by_others, rows
 from tests import toy_runs
 from tests.test_features import MODULE
+from tests.toy_runs import build_here
 
 RATE, TIMESTEPS = 8000, 2000
 CORPUS: Mapping[str, Any] = {
@@ -36,21 +36,6 @@ def tones(count: int, seed: int) -> np.ndarray:
     return 0.3 * np.sin(2 * np.pi * rng.uniform(200, 800, (count, 1)) * time + rng.uniform(0, 6, (count, 1)))
 
 
-def build(task: ArtifactTask) -> Path:
-    """The artifact of `task`, and of what it needs, made in this process."""
-    for upstream in task.inputs().values():
-        if not upstream.complete():
-            build(upstream)
-    building = folders.partial(task.folder)
-    building.mkdir(parents=True)
-    folders.write_json(building / folders.CONFIG, task.identity())
-    folders.write_json(building / folders.METRICS, task.build(building, lambda done, total, text="": None))
-    folders.write_json(building / folders.PROVENANCE, {"seconds": 1.0, "request": request(task)})
-    (building / folders.LOG).write_text("done\n")
-    folders.publish(building, task.folder, task.unhashed)
-    return task.folder
-
-
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A corpus of tones, and imported samples of others, as melproj hears them."""
@@ -62,8 +47,8 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     np.save(top / "samples.npy", np.rint(tones(12, seed=9) * 32768).astype(np.int16))
     with toy_runs.settings(workdir=top / "workdir", source=str(top / "recordings"), device="cpu"):
         (top / "workdir").mkdir()
-        build(evaluation(top))
-        build(EvaluateControls(count=4, **CORPUS, **MELPROJ))
+        build_here(evaluation(top))
+        build_here(EvaluateControls(count=4, **CORPUS, **MELPROJ))
         yield top
 
 
@@ -254,7 +239,7 @@ def test_a_module_with_the_hear_interface_is_known_by_its_source(workdir: Path, 
     module = tmp_path / "toy.py"
     module.write_text(MODULE)
     asked = {"features": str(module)}
-    folder = build(PrepareReference(**CORPUS, **asked))
+    folder = build_here(PrepareReference(**CORPUS, **asked))
     features = CacheFeatures(**CORPUS, **asked)
     assert (folder.name, features.folder.name) == ("hear-toy", "hear-toy")
     with np.load(features.folder / "train.npz") as arrays:

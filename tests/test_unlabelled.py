@@ -2,7 +2,6 @@
 
 import csv
 import json
-import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +14,8 @@ from evaluation import metrics as plugins
 from evaluation.metrics.base import BY_CLASS, Metric
 from evaluation.sample_set import SampleSet
 from pipeline import plan
-from tasks import corpora, descriptions, folders, machine, provenance
-from tasks.artifact import ArtifactTask, request
+from tasks import corpora, descriptions, folders, machine
+from tasks.artifact import ArtifactTask
 from tasks.benchmark import RunBenchmark
 from tasks.classifier import CacheFeatures, TrainClassifier
 from tasks.controls import EvaluateControls
@@ -27,6 +26,7 @@ from tasks.external import ExportProbabilities
 from tasks.selection import EvaluateCheckpoints
 from tests import toy_runs
 from tests.test_ears import RATE, TIMESTEPS, tones
+from tests.toy_runs import build_here
 
 CORPUS: Mapping[str, Any] = {
     "corpus": "folder", "settings": f"corpus.name=bare,corpus.sample_rate={RATE},corpus.clip_seconds={TIMESTEPS / RATE}"
@@ -46,7 +46,7 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         np.save(top / f"{name}.npy", np.rint(waveforms * 32768).astype(np.int16))
     with toy_runs.settings(workdir=top / "workdir", source=str(top / "recordings"), device="cpu"):
         (top / "workdir").mkdir()
-        build(board(top))
+        build_here(board(top))
         board(top).clean_up()
         yield top
 
@@ -54,20 +54,6 @@ def workdir(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def board(top: Path, **more: Any) -> CompareGenerators:
     sets = tuple((name, str(top / f"{name}.npy")) for name in ("tones", "hiss"))
     return CompareGenerators(**{**CORPUS, "models": (), "sample_sets": sets, "samples_rate": RATE, "count": 12, **more})
-
-
-def build(task: ArtifactTask) -> None:
-    """The artifact of `task`, and of what it needs, made in this process as a stage makes it."""
-    for upstream in task.inputs().values():
-        if not upstream.complete():
-            build(upstream)
-    building = folders.partial(task.folder)
-    building.mkdir(parents=True)
-    folders.write_json(building / folders.CONFIG, task.identity())
-    folders.write_json(building / folders.METRICS, task.build(building, lambda done, total, text="": None))
-    folders.write_json(building / folders.PROVENANCE, provenance.record(time.time()) | {"request": request(task)})
-    (building / folders.LOG).write_text("done\n")
-    folders.publish(building, task.folder, task.unhashed)
 
 
 def place() -> Path:

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tasks import folders, machine, supervisor
+from tasks import folders, machine, provenance, supervisor
 from tasks.artifact import ArtifactTask, request
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -127,3 +127,18 @@ def kill_group(process: subprocess.Popen[str], signum: signal.Signals = signal.S
     with suppress(ProcessLookupError):  # it was quicker
         os.killpg(process.pid, signum)
     process.wait(30)
+
+
+def build_here(task: ArtifactTask) -> Path:
+    """The artifact of `task`, and of what it needs, made in this process as a stage makes it."""
+    for upstream in task.inputs().values():
+        if not upstream.complete():
+            build_here(upstream)
+    building = folders.partial(task.folder)
+    building.mkdir(parents=True)
+    folders.write_json(building / folders.CONFIG, task.identity())
+    folders.write_json(building / folders.METRICS, task.build(building, lambda done, total, text="": None))
+    folders.write_json(building / folders.PROVENANCE, provenance.record(time.time()) | {"request": request(task)})
+    (building / folders.LOG).write_text("done\n")
+    folders.publish(building, task.folder, task.unhashed)
+    return task.folder

@@ -5,7 +5,6 @@ validation, the rest for the test. Every file is cut into consecutive windows fr
 at its end is dropped. Both are exactly as in the release.
 """
 
-import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any, ClassVar
 
 from tasks import download, folders, hub
-from tasks.corpora.base import SOURCE, Corpus, CorpusConfig, Progress, Recording, natural_key
+from tasks.corpora import _origin
+from tasks.corpora.base import Corpus, CorpusConfig, Progress, Recording, natural_key
 
 HUB = f"{hub.HUB}/datasets/krandiash"
 TRAIN, TRAIN_AND_VALIDATION = 0.88, 0.94
@@ -62,21 +62,22 @@ class ReleaseMusic(Corpus):
         if source is None:
             self._fetch(folder, recordings, progress)
         elif source.is_dir():
-            _note_origin(folder, {"folder": str(source.resolve())})
-            _copy(_only_folder(source), recordings, progress)
+            _origin.note(folder, {"folder": str(source.resolve())})
+            found = _only_folder(source)
+            _origin.copy(found, sorted(path.name for path in found.glob("*.wav")), recordings, progress)
         elif source.is_file():
-            _note_origin(folder, {"archive": str(source.resolve()), "sha256": folders.sha256(source)})
+            _origin.note(folder, {"archive": str(source.resolve()), "sha256": folders.sha256(source)})
             download.extract(source, recordings, _is_wanted, progress)
         else:
             raise ValueError(f"--source {source} does not exist: name {self.archive}.zip, or the folder that it holds")
-        found = self._files(folder)
-        return {"recordings": len(found), "bytes": sum(path.stat().st_size for path in found)}
+        files = self._files(folder)
+        return {"recordings": len(files), "bytes": sum(path.stat().st_size for path in files)}
 
     def _fetch(self, folder: Path, recordings: Path, progress: Progress) -> None:
         archive, origin = folder / f"{self.archive}.zip", {"url": self.url}
-        if recordings.exists() and _origin(folder) != origin:  # of an attempt with a --source
+        if recordings.exists() and _origin.noted(folder) != origin:  # of an attempt with a --source
             shutil.rmtree(recordings)
-        _note_origin(folder, origin)
+        _origin.note(folder, origin)
         if not recordings.exists():
             try:
                 download.fetch(self.url, archive, None, progress)
@@ -149,28 +150,3 @@ def _is_wanted(name: str) -> bool:
     """Whether a member of the archive is a recording; archives made on a Mac hold shadows of each in __MACOSX/."""
     path = PurePosixPath(name)
     return path.suffix == ".wav" and not any(part.startswith((".", "__")) for part in path.parts)
-
-
-def _copy(source: Path, target: Path, progress: Progress) -> None:
-    """Copy the wavs; `target` appears only when all of them are there."""
-    wanted = sorted(source.glob("*.wav"))
-    scratch = target.with_name(target.name + ".extracting")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    for done, path in enumerate(wanted, 1):
-        shutil.copyfile(path, scratch / path.name)
-        progress(done, len(wanted), f"copying {source.name}: {done} of {len(wanted)} files")
-    shutil.rmtree(target, ignore_errors=True)
-    scratch.rename(target)
-
-
-def _note_origin(folder: Path, origin: dict[str, Any]) -> None:
-    (folder / SOURCE).write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
-
-
-def _origin(folder: Path) -> Any:
-    """What an earlier attempt noted; None where it was cut off before, or while it did."""
-    try:
-        return json.loads((folder / SOURCE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None

@@ -10,7 +10,6 @@ Citation: Pete Warden. Speech Commands: A Dataset for Limited-Vocabulary Speech 
 Homepage: https://arxiv.org/abs/1804.03209
 """
 
-import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -19,7 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from tasks import download, folders
-from tasks.corpora.base import SOURCE, Corpus, CorpusConfig, Progress, Recording
+from tasks.corpora import _origin
+from tasks.corpora.base import Corpus, CorpusConfig, Progress, Recording
 
 VERSION = 1
 
@@ -66,22 +66,22 @@ class SC09(Corpus):
         if source is None:
             archive = folder / PurePosixPath(url).name
             origin = {"url": url, "sha256": SHA256[config.version], "published": True}
-            if recordings.exists() and _origin(folder) != origin:  # of an attempt with a --source
+            if recordings.exists() and _origin.noted(folder) != origin:  # of an attempt with a --source
                 shutil.rmtree(recordings)
-            _note_origin(folder, origin)
+            _origin.note(folder, origin)
             if not recordings.exists():
                 self._fetch(url, archive, SHA256[config.version], progress)
                 download.extract(archive, recordings, is_wanted, progress)
             archive.unlink(missing_ok=True)
         elif source.is_dir():
-            _note_origin(folder, {"folder": str(source.resolve())})
+            _origin.note(folder, {"folder": str(source.resolve())})
             _copy(_find_root(source), recordings, progress)
         elif source.is_file():
             found = folders.sha256(source)
             published = found == SHA256[config.version]
             if not published:
                 print(f"warning: {source} is not the published {url}: its sha256 is {found}")
-            _note_origin(folder, {"archive": str(source.resolve()), "sha256": found, "published": published})
+            _origin.note(folder, {"archive": str(source.resolve()), "sha256": found, "published": published})
             download.extract(source, recordings, is_wanted, progress)
         else:
             raise ValueError(
@@ -127,19 +127,6 @@ class SC09(Corpus):
             raise ValueError(f"{error}; or fetch it by other means and give --source path/to/{archive.name}") from error
 
 
-def _note_origin(folder: Path, origin: dict[str, Any]) -> None:
-    """Before the recordings appear, so that a later attempt knows whose they are."""
-    (folder / SOURCE).write_text(json.dumps(origin, indent=1) + "\n", encoding="utf-8")
-
-
-def _origin(folder: Path) -> Any:
-    """What an earlier attempt noted; None where it was cut off before, or while it did."""
-    try:
-        return json.loads((folder / SOURCE).read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return None
-
-
 def is_wanted(name: str) -> bool:
     """Whether a member of the archive is kept: "zero/0a7c2a8d_nohash_0.wav", the two lists, the noise, the papers."""
     parts = PurePosixPath(name).parts
@@ -162,12 +149,4 @@ def _copy(source: Path, target: Path, progress: Progress) -> None:
     names = [path.name for path in source.iterdir() if path.is_file()]
     for part in (*DIGITS, NOISE):
         names += [f"{part}/{path.name}" for path in (source / part).glob("*") if path.is_file()]
-    wanted = sorted(filter(is_wanted, names))
-    scratch = target.with_name(target.name + ".extracting")
-    shutil.rmtree(scratch, ignore_errors=True)
-    for done, name in enumerate(wanted, 1):
-        (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, scratch / name)
-        progress(done, len(wanted), f"copying {source.name}: {done} of {len(wanted)} files")
-    shutil.rmtree(target, ignore_errors=True)
-    scratch.rename(target)
+    _origin.copy(source, sorted(filter(is_wanted, names)), target, progress)
