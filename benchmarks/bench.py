@@ -5,7 +5,7 @@
     --quick                                   all at toy size, in some minutes, most of them compiling
     --json out.json                           every number, with where it comes from
     --show out.json [--markdown]              the table of an earlier run
-    --device cuda                             the rows of a graphics card; needs models/, tasks/host.py and PyTorch (features: torchaudio)
+    --device cuda                             the rows of a graphics card; needs models/, tasks/host.py, PyTorch
 
 Above the table stands what the machine can do (`roofline.py`); the limits in it are counted operations and bytes at these
 rates (`counts.py`). Every row runs in a process of its own, pinned to as many cores as it says. One that fails costs the others
