@@ -27,10 +27,18 @@ def wavenet_weights(c: Any) -> int:
 
 
 def wavenet_step(c: Any, batch: int) -> Work:
-    """Every layer reads its input of `dilation` timesteps ago, and keeps that of now in its place."""
+    """Every layer reads its input of `dilation` timesteps ago, and keeps that of now in its place.
+
+    Of the weights, those of the past tap are needed once in `dilation` timesteps, and those behind a ReLU where it is not
+    zero: for a single sequence, half of them.
+    """
     weights = wavenet_weights(c)
+    read, past = float(weights), 2 * c.residual_channels**2
+    if batch == 1:
+        read -= sum(c.blocks * past * (1 - 2.0**-layer) for layer in range(c.layers))
+        read -= (c.skip_channels + CODES) * c.end_channels / 2
     queues = 2 * c.blocks * c.layers * c.residual_channels * batch
-    return Work(2 * weights * batch, read=FLOAT * weights, moved=FLOAT * queues, held=FLOAT * weights)
+    return Work(2 * weights * batch, read=FLOAT * read, moved=FLOAT * queues, held=FLOAT * read)
 
 
 def wavenet_training(c: Any, batch: int, timesteps: int, parameters: int) -> Work:

@@ -7,9 +7,11 @@ changed. On a GPU it is `torch.compile`, whose calls are recorded in a CUDA grap
 A package is found by what it was made from: the exported program, PyTorch, the processor and the number of threads.
 """
 
+import contextlib
 import fcntl
 import getpass
 import hashlib
+import mmap
 import os
 import tempfile
 import warnings
@@ -21,6 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+LARGE_PAGE = 2 << 20  # bytes
+LOADED: set[Path] = set()
 ALIGNED = 16  # numbers: the beginning of every weight lies at the beginning of a cache line
 
 
@@ -55,9 +59,29 @@ def ahead_of_time(name: str, function: Callable[..., Any], weights: Any, *exampl
             program = torch.export.export(_Function(function, unflatten), (torch.empty_like(flat), like), strict=False)
             run = torch._inductor.aoti_load_package(str(_made(name, program))).loader.run
     except Exception as error:
-        reason = (str(error).strip().splitlines() or [""])[0][:200]
-        raise CannotCompile(f"{name} could not be compiled ({type(error).__name__}: {reason})") from error
+        raise CannotCompile(f"{name} could not be compiled ({_in_short(error)})") from error
     return lambda *tensors: run([flat, *tensors])
+
+
+def native(source: Path) -> None:
+    """Load the operations that a C++ file defines, compiled for this processor, into `torch.ops`. Raises CannotCompile."""
+    if source in LOADED:
+        return
+    try:
+        from torch._inductor.cpp_builder import CppBuilder, CppTorchOptions
+        from torch._inductor.cpu_vec_isa import pick_vec_isa
+
+        def make(place: Path) -> Path:
+            builder = CppBuilder(
+                source.stem, str(source), CppTorchOptions(pick_vec_isa(), warning_all=False), output_dir=str(place)
+            )
+            builder.build()
+            return Path(builder.get_target_file_path())
+
+        torch.ops.load_library(_kept(source.stem, ".so", [source.read_text()], make))
+        LOADED.add(source)  # a second copy, from wherever, would end the process
+    except Exception as error:
+        raise CannotCompile(f"{source.name} could not be compiled ({_in_short(error)})") from error
 
 
 class _Function(nn.Module):
@@ -75,7 +99,7 @@ def flattened(weights: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
     """All weights, float32, in one block, and the function that gives them back as views of it."""
     tensors, tree = pytree.tree_flatten(weights)
     sizes = [-(-tensor.numel() // ALIGNED) * ALIGNED for tensor in tensors]
-    flat = torch.zeros(sum(sizes))
+    flat = zeros(sum(sizes))
     for part, tensor in zip(flat.split(sizes), tensors, strict=True):
         part[: tensor.numel()] = tensor.detach().flatten()
 
@@ -86,24 +110,46 @@ def flattened(weights: Any) -> tuple[Tensor, Callable[[Tensor], Any]]:
     return flat, unflatten
 
 
-def _key(program: Any) -> str:
-    """What a package is made from, in 16 digits."""
-    about = [
-        torch.__version__, torch.backends.cpu.get_cpu_capability(), torch.get_num_threads(),
-        *(node.format_node() for node in program.graph.nodes),
-        *(str(node.meta.get("val")) for node in program.graph.nodes if node.op == "placeholder"),
-    ]  # fmt: skip
-    return hashlib.sha256(repr(about).encode()).hexdigest()[:16]
+def zeros(count: int) -> Tensor:
+    """(count,) float32, in large pages where the system has them and they can be filled: at the borders of small ones the
+    processor stops to read ahead."""
+    if 4 * count < LARGE_PAGE or not hasattr(mmap, "MADV_HUGEPAGE"):
+        return torch.zeros(count)
+    memory = mmap.mmap(-1, 4 * count + LARGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with contextlib.suppress(OSError):  # a kernel without them
+        memory.madvise(mmap.MADV_HUGEPAGE)
+    whole = torch.frombuffer(memory, dtype=torch.float32)
+    first = -whole.data_ptr() % LARGE_PAGE // 4
+    return whole[first : first + count]
+
+
+def _in_short(error: Exception) -> str:
+    reason = (str(error).strip().splitlines() or [""])[0][:200]
+    return f"{type(error).__name__}: {reason}"
 
 
 def _made(name: str, program: Any) -> Path:
-    """The package of a program, compiled unless it is there; of several processes that need it, one compiles it."""
-    package = folder() / f"{name}-{_key(program)}.pt2"
-    package.parent.mkdir(parents=True, exist_ok=True)
-    with open(package.with_suffix(".lock"), "w") as lock:
+    """The package of an exported program."""
+    about = [
+        torch.get_num_threads(),
+        *(node.format_node() for node in program.graph.nodes),
+        *(str(node.meta.get("val")) for node in program.graph.nodes if node.op == "placeholder"),
+    ]
+    aot: Any = torch._inductor.aoti_compile_and_package
+    return _kept(name, ".pt2", about, lambda place: Path(aot(program, package_path=str(place / f"{name}.pt2"))))
+
+
+def _kept(name: str, suffix: str, about: list[Any], make: Callable[[Path], Path]) -> Path:
+    """A file that `make` leaves in a folder, made unless it is there; of several processes that need it, one makes it.
+
+    about: what it is made from, beside PyTorch and the processor
+    """
+    told = repr([torch.__version__, torch.backends.cpu.get_cpu_capability(), *about])
+    kept = folder() / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:16]}{suffix}"
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with open(kept.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not package.exists():
-            with tempfile.TemporaryDirectory(dir=package.parent) as scratch:
-                made = torch._inductor.aoti_compile_and_package(program, package_path=f"{scratch}/{package.name}")
-                os.replace(made, package)
-    return package
+        if not kept.exists():
+            with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
+                os.replace(make(Path(scratch)), kept)
+    return kept

@@ -5,6 +5,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -21,6 +22,20 @@ def stepped(
     for t, row in enumerate(rows, first):
         codes, nats = tick(codes, *row, *steps.before(t, codes))
         yield codes, nats
+
+
+def in_periods(tick: Run, steps: "Steps", codes: Tensor, first: int, rows: list[Tensor]) -> tuple[Tensor, Tensor]:
+    """The same for steps of which a whole period is one call: codes and nats (timesteps, batch), for all rows.
+
+    first: a multiple of the period. What the last call draws beyond the rows is left out.
+    """
+    parts, count = [], len(rows[0])
+    padded = [F.pad(row, (0, 0, 0, -count % steps.period)) for row in rows]
+    for begin, row_by_row in enumerate(zip(*(row.split(steps.period) for row in padded), strict=True)):
+        parts.append(tick(codes, *row_by_row, *steps.before(first + begin * steps.period, codes)))
+        codes = parts[-1][0][-1]
+    found, worth = (torch.cat(part)[:count] for part in zip(*parts, strict=True))
+    return found, worth
 
 
 def cuda_graph(function: Callable[[], None]) -> Callable[[], None]:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from models.layers.quantization import LEVELS
-from models.recording import Recording, recorded, stepped
+from models.recording import Recording, in_periods, recorded, stepped
 
 Run = Callable[..., Any]
 
@@ -41,10 +41,12 @@ class Steps:
 
     weights: tensors in tuples, lists and dicts, as `fast` takes them
     period:  timesteps after which the slower clocks are where they were
+    whole:   whether a period is never cut: then it is one call, which asks `before` at its first timestep alone, and then `due`
     """
 
     weights: Any = None
     period: int = 1
+    whole: bool = False
 
     def fast(self, weights: Any, codes: Tensor, *tensors: Tensor) -> Tensor:
         """(batch, 256) logits of the next code after `codes` (batch,) int64, with what `before` gave. It may write into the
@@ -55,6 +57,10 @@ class Steps:
         """Run whatever is due on slower clocks before timestep t, whose input is `codes`, and return what `fast` reads and
         writes then. From t = period on, it depends on t modulo the period alone."""
         return ()
+
+    def due(self, weights: Any, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
+        """What `fast` gets at each timestep of a `whole` period; part of its call, as `fast` is."""
+        raise NotImplementedError(f"{type(self).__name__} must define due(weights, *tensors)")
 
     def build(self, build: Build) -> None:
         """Let what runs on slower clocks be built as `fast` is."""
@@ -152,6 +158,8 @@ class Drawing:
                 if tick not in self._recordings:
                     self._recordings[tick] = Recording(tick, self.steps, self.start(), rows)
                 found, worth = self._recordings[tick].run(rows, first)
+            elif self.steps.whole:
+                found, worth = in_periods(tick, self.steps, codes, first, rows)
             else:
                 drawn = list(stepped(tick, self.steps, codes, first, zip(*rows, strict=True)))
                 found, worth = (torch.stack(part) for part in zip(*drawn, strict=True))
@@ -169,7 +177,8 @@ class Drawing:
         return torch.full((self.batch,), self.model.before, device=self.device)
 
     def _tick(self, temperature: float, top_p: float, rows: list[Tensor]) -> Run:
-        """(codes, uniforms, [forced,] *what `Steps.before` gave) -> the next codes and their nats, all (batch,)."""
+        """(codes, uniforms, [forced,] *what `Steps.before` gave) -> the next codes and their nats, all (batch,); of whole
+        periods all but the first are (period, batch)."""
         key = (temperature, top_p, len(rows))
         if key in self._ticks:
             return self._ticks[key]
@@ -183,10 +192,20 @@ class Drawing:
                 drawn = torch.where(forced[0] < 0, drawn, forced[0])
             return drawn, log_p.gather(1, drawn[:, None])[:, 0]
 
+        def ticks(weights: Any, codes: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+            row_by_row, found = zip(*(one.unbind() for one in others[: len(rows)]), strict=True), []
+            for row, tensors in zip(row_by_row, self.steps.due(weights, *others[len(rows) :]), strict=True):
+                codes, nats = tick(weights, codes, *row, *tensors)
+                found.append((codes, nats))
+            drawn, worth = (torch.stack(part) for part in zip(*found, strict=True))
+            return drawn, worth
+
         def make() -> None:
             self.steps.reset()
-            example = (self.start(), *(row[0] for row in rows), *self.steps.before(0, self.start()))
-            self._ticks[key] = self._build("timestep", tick, self.steps.weights, *example)
+            whole = self.steps.whole
+            row_by_row = [torch.zeros_like(row[:1].expand(self.steps.period, -1)) if whole else row[0] for row in rows]
+            example = (self.start(), *row_by_row, *self.steps.before(0, self.start()))
+            self._ticks[key] = self._build("timestep", ticks if whole else tick, self.steps.weights, *example)
 
         self._or_plainly(make)
         return self._ticks[key]

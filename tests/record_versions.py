@@ -14,6 +14,7 @@ import argparse
 import ast
 import hashlib
 import json
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -174,8 +175,11 @@ def _dotted_names(node: ast.AST) -> Iterator[list[str]]:
 
 @cache
 def tree_hash(definition: Definition) -> str:
-    """A hash of what a definition means, the same on every supported Python."""
-    return _hash(json.dumps(_plain(module(definition.file).statements[definition.name])))
+    """A hash of what a definition means, the same on every supported Python; C++ beside a file is a statement of it."""
+    source = (REPOSITORY / definition.file).with_suffix(".cpp")
+    beside = "" if definition.name or not source.is_file() else re.sub("//.*", "", source.read_text(encoding="utf-8"))
+    meaning = json.dumps(_plain(module(definition.file).statements[definition.name]))
+    return _hash(meaning + " ".join(beside.split()))
 
 
 def _hash(text: str) -> str:

@@ -98,6 +98,17 @@ def test_a_change_concerns_who_uses_it_and_nobody_else(write: Write) -> None:
     assert complaints() == {"tasks/Draw": ["models/shared.py: other"]}
 
 
+def test_cpp_beside_a_file_belongs_to_it_but_for_its_remarks(write: Write) -> None:
+    write("models/shared.cpp", "int half() {\n  return 2;  // a half\n}\n")
+    top = ["models/shared.py: statements at the top level"]
+    assert complaints() == {"generators/toy": top, "tasks/Draw": top}
+    before = {name: entry.hash for name, entry in entries().items()}
+    write("models/shared.cpp", "// Half.\nint half() { return 2; }\n")
+    assert {name: entry.hash for name, entry in entries().items()} == before
+    write("models/shared.cpp", "int half() { return 3; }\n")
+    assert {name: entry.hash for name, entry in entries().items()} != before
+
+
 def test_moving_code_costs_nothing(write: Write) -> None:
     write("models/scaling.py", "HALF = 0.5\n\ndef scale(x):\n    return HALF * x\n")
     write("models/shared.py", "def other():\n    return 1\n")

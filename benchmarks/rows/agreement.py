@@ -10,10 +10,18 @@ from benchmarks.rows.base import Figure, Row, Setting
 from benchmarks.rows.sampling import NAMES
 
 EQUAL, LIKELIHOOD = 0.95, 1e-4  # share of samples, and relative difference of their log-likelihoods
-BATCH, TIMESTEPS = 32, 512
+BATCHES, TIMESTEPS = (32, 1), 512
 
 
 def run(model: str, setting: Setting) -> list[Figure]:
+    """Figures for a batch, and on a processor for a single sequence too, whose timesteps may have a form of their own."""
+    figures = []
+    for batch in BATCHES[: 1 if setting.card else None]:
+        figures += of_batch(model, batch, setting)
+    return figures
+
+
+def of_batch(model: str, batch: int, setting: Setting) -> list[Figure]:
     """The share of equal samples, and the largest difference of a likelihood."""
     import torch
 
@@ -22,19 +30,18 @@ def run(model: str, setting: Setting) -> list[Figure]:
 
     torch.set_num_threads(setting.threads)
     net = setting.generator(model).freeze()
-    batch, timesteps = setting.pick((BATCH, TIMESTEPS), (2, 64))
+    timesteps = setting.pick(TIMESTEPS, 64)
     uniforms = SampleRandom(0).uniform(batch, timesteps)
     fast = Drawing(net, batch, compiled=True)
     codes, nats = (result.cpu() for result in fast(uniforms.to(setting.device)))
     expected, expected_nats = Drawing(net.cpu(), batch, compiled=False)(uniforms)
     same = (codes == expected).all(1)
     note = "" if fast.compiled else "COULD NOT BE COMPILED"
-    found = [
-        Figure("equal samples", "share", [float(same.double().mean())], EQUAL, limit=1.0, higher=True, note=note)
-    ]  # fmt: skip
+    share = [float(same.double().mean())]
+    found = [Figure(f"batch {batch}, equal samples", "share", share, EQUAL, limit=1.0, higher=True, note=note)]
     if same.any():
         apart = ((nats - expected_nats) / expected_nats).abs()[same].max()
-        found.append(Figure("log-likelihood", "relative error", [float(apart)], LIKELIHOOD))
+        found.append(Figure(f"batch {batch}, log-likelihood", "relative error", [float(apart)], LIKELIHOOD))
     return found
 
 

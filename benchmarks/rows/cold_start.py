@@ -16,6 +16,7 @@ from benchmarks.timing import command
 
 GOAL = 90
 TIMESTEPS = 64
+BATCHES = {"wavenet": (32, 1)}  # a single sequence has code of its own
 
 
 def first_samples(model: str, preset: str, device: str, batch: int, compiled: bool) -> None:
@@ -37,8 +38,15 @@ def first_samples(model: str, preset: str, device: str, batch: int, compiled: bo
 
 
 def run(model: str, setting: Setting) -> list[Figure]:
+    """Figures for each batch."""
+    figures = []
+    for batch in (256,) if setting.card else setting.pick(BATCHES.get(model, (32,)), (1,)):
+        figures += of_batch(model, batch, setting)
+    return figures
+
+
+def of_batch(model: str, batch: int, setting: Setting) -> list[Figure]:
     """Seconds until the first samples."""
-    batch = setting.pick(256 if setting.card else 32, 2)
 
     def seconds(compiled: bool, cache: Path) -> float:
         words = [sys.executable, "-m", __name__, model, setting.preset, setting.device, str(batch), str(int(compiled))]
@@ -49,7 +57,7 @@ def run(model: str, setting: Setting) -> list[Figure]:
 
     cold, warm, eager = [], [], []
     for attempt in range(setting.pick(2, 1)):
-        cache = setting.scratch / f"cache-{attempt}"
+        cache = setting.scratch / f"cache-{batch}-{attempt}"
         cold.append(seconds(True, cache))
         kept = sum(path.stat().st_size for path in cache.rglob("*") if path.is_file()) / 2**20
         warm.append(seconds(True, cache))

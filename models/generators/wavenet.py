@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from models.autoregressive import Autoregressive, EmbeddingConfig, shift_right
 from models.layers.causal import GatedSteps, WaveNetSteps, gated_layer
 from models.layers.quantization import LEVELS, ZERO, ordered
+from models.layers.wavenet_pass import WaveNetPass
 from models.stepping import Steps
 
 VERSION = 1
@@ -127,4 +128,6 @@ class WaveNet(Autoregressive):
         stack = GatedSteps(self.past, self.current, self.residual, self.dilations, table[self.before], batch)
         ends = {"end_1": self.end_1.weight, "bias_1": self.end_1.bias[:, None], "table": table}
         ends["end_2"], ends["bias_2"] = self.head()
+        if fused and batch == 1 and self.device.type == "cpu":
+            return WaveNetPass(stack, self.skip, ends)
         return WaveNetSteps(stack, self.skip, ends)

@@ -133,6 +133,11 @@ class WaveNetSteps(Steps):
         halved = skip.permute(1, 0, 2).flatten(1) / 2  # the stack returns twice its activations
         self.weights = ({"skip": halved, **ends}, stack.weights)
 
+    def pays(self, count: int, timesteps: int) -> bool:
+        """See `Steps.pays`. Compiled, a single sequence has a form of its own (`wavenet_pass.py`), which saves some 15 us per
+        layer; compiling it takes 25 s (docs/performance.md). Batches are matrix products either way."""
+        return count == 1 and timesteps * len(self.stack.dilations) * 15e-6 > 25
+
     def reset(self) -> None:
         """See `Steps.reset`."""
         self.stack.reset()

@@ -1,0 +1,136 @@
+// One timestep of WaveNet for a single sequence, as one pass over its weights.
+//
+// A single sequence does next to nothing with each weight: what takes the time is reading them. Here they lie in the order in
+// which they are needed (models/layers/wavenet_pass.py), so that fetching them runs ahead from layer to layer while activations
+// wait for each other, and behind a ReLU the weights of zeros are not read.
+
+#include <ATen/cpu/vec/vec.h>
+#include <ATen/ops/empty_like.h>
+#include <torch/library.h>
+
+#include <algorithm>
+#include <tuple>
+#include <vector>
+
+namespace {
+
+using Vector = at::vec::Vectorized<float>;
+constexpr int64_t LANES = Vector::size();
+constexpr int64_t LINE = 16;                // numbers that are fetched at a time
+constexpr int64_t PANEL = 64, WIDE = 256;   // outputs that are summed up together; in wavenet_pass.py too
+constexpr int64_t AHEAD = 2048, NEXT = 8;   // how far fetching runs ahead, in numbers and in inputs that are not zero
+
+int64_t padded(int64_t size, int64_t panel) { return (size + panel - 1) / panel * panel; }
+
+void fetch(const float* weights, int64_t count) {
+  for (int64_t i = 0; i < count; i += LINE) __builtin_prefetch(weights + i);
+}
+
+struct Pass {
+  const float* weights;  // the next ones
+
+  // y += W x, for W in panels of PANEL outputs, each (inputs, PANEL); inputs: even
+  void product(std::vector<float>& y, const float* x, int64_t inputs) {
+    constexpr int64_t N = PANEL / LANES;
+    for (size_t first = 0; first < y.size(); first += PANEL) {
+      Vector even[N], odd[N];  // sums over inputs, apart so that fewer additions wait for each other
+      for (int64_t n = 0; n < N; ++n) {
+        even[n] = Vector::loadu(&y[first + n * LANES]);
+        odd[n] = Vector(0.0f);
+      }
+      for (int64_t i = 0; i < inputs; i += 2, weights += 2 * PANEL) {
+        fetch(weights + AHEAD, 2 * PANEL);
+        for (int64_t n = 0; n < N; ++n) {
+          even[n] = at::vec::fmadd(Vector::loadu(weights + n * LANES), Vector(x[i]), even[n]);
+          odd[n] = at::vec::fmadd(Vector::loadu(weights + PANEL + n * LANES), Vector(x[i + 1]), odd[n]);
+        }
+      }
+      for (int64_t n = 0; n < N; ++n) (even[n] + odd[n]).store(&y[first + n * LANES]);
+    }
+  }
+
+  // y += W max(x, 0), for W in panels of WIDE outputs, each (inputs, WIDE)
+  void product_of_positive(std::vector<float>& y, const std::vector<float>& x) {
+    constexpr int64_t N = WIDE / LANES;
+    std::vector<int64_t> positive;
+    positive.reserve(x.size() + NEXT);
+    for (size_t i = 0; i < x.size(); ++i)
+      if (!(x[i] <= 0)) positive.push_back(i);  // what is not a number stays so
+    const size_t count = positive.size();
+    positive.resize(count + NEXT, x.size());
+    for (size_t first = 0; first < y.size(); first += WIDE, weights += x.size() * WIDE) {
+      Vector sums[N];
+      for (int64_t n = 0; n < N; ++n) sums[n] = Vector::loadu(&y[first + n * LANES]);
+      for (size_t k = 0; k < count; ++k) {
+        fetch(weights + positive[k + NEXT] * WIDE, WIDE);
+        const float* row = weights + positive[k] * WIDE;
+        for (int64_t n = 0; n < N; ++n)
+          sums[n] = at::vec::fmadd(Vector::loadu(row + n * LANES), Vector(x[positive[k]]), sums[n]);
+      }
+      for (int64_t n = 0; n < N; ++n) sums[n].store(&y[first + n * LANES]);
+    }
+  }
+};
+
+const float* numbers(const at::Tensor& tensor) {
+  TORCH_CHECK(tensor.is_contiguous(), "wavenet_pass: a tensor is not contiguous");
+  return tensor.const_data_ptr<float>();
+}
+
+// weights: all of them, in order; x (channels,): the first layer's input; past (layers, channels): all layers' inputs of a
+// dilation ago; ahead (layers of which `from_afar` is one, 2 * padded channels): what these amount to, where that is known
+// skips: channels of the sum of skips
+// Returns the logits (codes,) and the layers' inputs (layers, channels).
+std::tuple<at::Tensor, at::Tensor> wavenet_pass(
+    const at::Tensor& weights, const at::Tensor& x, const at::Tensor& past, const at::Tensor& ahead,
+    const at::Tensor& bias_1, const at::Tensor& bias_2, at::IntArrayRef from_afar, int64_t skips) {
+  const int64_t layers = past.size(0), channels = past.size(1), width = padded(channels, PANEL), afar = ahead.size(0);
+  std::vector<float> both(2 * width), taps(2 * width), now(width), gated(layers * width), total(padded(skips, PANEL));
+  std::vector<float> hidden(padded(bias_1.numel(), WIDE)), found(padded(bias_2.numel(), WIDE));
+  const int64_t of_layers = layers * 5 * width * width - afar * 2 * width * width;
+  const int64_t of_ends = total.size() * gated.size() + hidden.size() * total.size() + found.size() * hidden.size();
+  TORCH_CHECK(weights.numel() == of_layers + of_ends, "wavenet_pass: weights of another size");
+
+  at::Tensor inputs = at::empty_like(past), logits = at::empty_like(bias_2);
+  const float *of_past = numbers(past), *of_ahead = numbers(ahead);
+  float* of_inputs = inputs.mutable_data_ptr<float>();
+  std::copy_n(numbers(x), channels, now.begin());
+  std::copy_n(numbers(bias_1), bias_1.numel(), hidden.begin());
+  std::copy_n(numbers(bias_2), bias_2.numel(), found.begin());
+
+  Pass pass{numbers(weights)};
+  for (int64_t layer = 0; layer < layers; ++layer) {
+    std::copy_n(now.begin(), channels, of_inputs + layer * channels);
+    if (from_afar[layer]) {
+      std::copy_n(of_ahead, 2 * width, both.begin());
+      of_ahead += 2 * width;
+      pass.product(both, now.data(), width);
+    } else {
+      std::fill(both.begin(), both.end(), 0.0f);
+      std::copy_n(of_past + layer * channels, channels, taps.begin());
+      std::copy(now.begin(), now.end(), taps.begin() + width);
+      pass.product(both, taps.data(), 2 * width);
+    }
+    float* activations = &gated[layer * width];
+    for (int64_t i = 0; i < width; i += LANES) {
+      const Vector filter = Vector::loadu(&both[i]).tanh(), gate = Vector::loadu(&both[width + i]).tanh();
+      at::vec::fmadd(filter, gate, filter).store(activations + i);  // twice the gated unit: see `GatedSteps`
+    }
+    pass.product(now, activations, width);
+  }
+  pass.product(total, gated.data(), gated.size());
+  pass.product_of_positive(hidden, total);
+  pass.product_of_positive(found, hidden);
+  std::copy_n(found.begin(), logits.numel(), logits.mutable_data_ptr<float>());
+  return {logits, inputs};
+}
+
+}  // namespace
+
+TORCH_LIBRARY(earshot, library) {
+  library.def(
+      "wavenet_pass(Tensor weights, Tensor x, Tensor past, Tensor ahead, Tensor bias_1, Tensor bias_2, int[] from_afar, "
+      "int skips) -> (Tensor, Tensor)");
+}
+
+TORCH_LIBRARY_IMPL(earshot, CPU, library) { library.impl("wavenet_pass", wavenet_pass); }
