@@ -2,12 +2,14 @@
 # The environment is made once, in .venv; `make demo PYTHON=python3.12` says from which Python.
 
 PYTHON = python3 python3.13 python3.12 python3.11
+# Two processes of one thread each, a file of tests at a time.
+PYTEST = OMP_NUM_THREADS=1 .venv/bin/python -m pytest --numprocesses 2 --dist loadfile
 PIP = .venv/bin/python -m pip --disable-pip-version-check -qq
 
 help:
 	@echo "make demo       the whole benchmark on spoken digits: some fifteen minutes on two cores, nothing to download but packages"
 	@echo "make demo-all   the same with every generator that there is: under an hour"
-	@echo "make test       the linters, then the tests that take seconds"
+	@echo "make test       the linters, then the tests that take seconds: some ten minutes on two cores"
 	@echo "make test-all   the linters, then every test"
 	@echo "make lint       ruff and mypy"
 	@echo 'make bench      how fast everything is, beside its goal and the limit of this machine; ROWS="a b" for single rows'
@@ -20,10 +22,10 @@ demo-all: .venv/.installed
 	.venv/bin/python -m pipeline.spoken_digits --models all --workers 2
 
 test: lint
-	.venv/bin/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: lint
-	.venv/bin/python -m pytest
+	$(PYTEST)
 
 # One table of every speed that the project cares about: `make bench ROWS="wavenet-sampling rerun"`, `make bench FLAGS=--quick`.
 bench: .venv/.installed

@@ -46,5 +46,5 @@ setup(
         "crc32c>=2.7",
         "espeakng-loader>=0.2.4",
     ],
-    extras_require={"test": ["pytest", "ruff", "mypy", "jsonschema"]},
+    extras_require={"test": ["pytest", "pytest-xdist", "ruff", "mypy", "jsonschema"]},
 )

@@ -4,15 +4,19 @@ On a CPU a function is exported, compiled to machine code (AOTInductor) and kept
 it; a call then costs some microseconds, where `torch.compile` spends a tenth of a millisecond on finding out that nothing has
 changed. On a GPU it is `torch.compile`, whose calls are recorded in a CUDA graph and cost nothing at all.
 
-A package is found by what it was made from: the exported program, PyTorch, the processor and the number of threads.
+Where that does not come near what the machine can do, a file in C++ lies beside the Python file that calls it.
+
+Compiled code is found by what it was made from: the exported program or the file, PyTorch, and what the processor can do.
 """
 
 import contextlib
 import fcntl
+import functools
 import getpass
 import hashlib
 import mmap
 import os
+import platform
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -139,12 +143,22 @@ def _made(name: str, program: Any) -> Path:
     return _kept(name, ".pt2", about, lambda place: Path(aot(program, package_path=str(place / f"{name}.pt2"))))
 
 
+@functools.cache
+def instructions() -> str:
+    """What the processor can do: of machines that share a cache, one may lack what code was compiled for on another."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("flags", "Features")):
+                return line
+    return platform.processor()
+
+
 def _kept(name: str, suffix: str, about: list[Any], make: Callable[[Path], Path]) -> Path:
     """A file that `make` leaves in a folder, made unless it is there; of several processes that need it, one makes it.
 
     about: what it is made from, beside PyTorch and the processor
     """
-    told = repr([torch.__version__, torch.backends.cpu.get_cpu_capability(), *about])
+    told = repr([torch.__version__, torch.backends.cpu.get_cpu_capability(), instructions(), *about])
     kept = folder() / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:16]}{suffix}"
     kept.parent.mkdir(parents=True, exist_ok=True)
     with open(kept.with_suffix(".lock"), "w") as lock:

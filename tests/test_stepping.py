@@ -97,6 +97,24 @@ def test_compiled_steps_draw_the_same(name: str, batch: int, tmp_path: Path, mon
     assert torch.equal(again, plain)
 
 
+def test_what_is_compiled_is_kept_for_machines_of_one_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    made: list[Path] = []
+
+    def make(place: Path) -> Path:
+        made.append(place / "code")
+        made[-1].touch()
+        return made[-1]
+
+    assert compiling.instructions()
+    kept = compiling._kept("name", ".so", ["source"], make)
+    assert compiling._kept("name", ".so", ["source"], make) == kept
+    assert len(made) == 1
+    monkeypatch.setattr(compiling, "instructions", lambda: "fewer")
+    assert compiling._kept("name", ".so", ["source"], make) != kept
+    assert len(made) == 2
+
+
 def test_without_a_compiler_there_is_one_warning_and_the_same_samples(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise RuntimeError("no compiler is there\nand much more")
