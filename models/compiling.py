@@ -6,7 +6,8 @@ changed. On a GPU it is `torch.compile`, whose calls are recorded in a CUDA grap
 
 Where that does not come near what the machine can do, a file in C++ lies beside the Python file that calls it.
 
-Compiled code is found by what it was made from: the exported program or the file, PyTorch, and what the processor can do.
+Compiled code is found by what it was made from: the exported program and the number of threads, or the file; PyTorch; and what
+the machine can do.
 """
 
 import contextlib
@@ -55,8 +56,8 @@ def just_in_time(name: str, function: Callable[..., Any], weights: Any, *example
 
 def ahead_of_time(name: str, function: Callable[..., Any], weights: Any, *examples: Tensor) -> Callable[..., Any]:
     """See `models.stepping.Build`. Weights are copied into one block, since every argument of a call costs time."""
-    flat, unflatten = flattened(weights)
     try:
+        flat, unflatten = flattened(weights)
         with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # PyTorch's, about itself
             like = tuple(torch.empty_strided(e.shape, e.stride(), dtype=e.dtype) for e in examples)
@@ -67,23 +68,30 @@ def ahead_of_time(name: str, function: Callable[..., Any], weights: Any, *exampl
     return lambda *tensors: run([flat, *tensors])
 
 
-def native(source: Path) -> None:
-    """Load the operations that a C++ file defines, compiled for this processor, into `torch.ops`. Raises CannotCompile."""
+def native(source: Path, shapes: Callable[..., Any]) -> None:
+    """Load `torch.ops.earshot.<name of the file>`, which the C++ file defines, compiled for this processor.
+
+    shapes: its results from its arguments, empty. Raises CannotCompile, also where the processor has no vectors.
+    """
     if source in LOADED:
         return
     try:
         from torch._inductor.cpp_builder import CppBuilder, CppTorchOptions
         from torch._inductor.cpu_vec_isa import pick_vec_isa
 
+        vectors = pick_vec_isa()
+        if not vectors:
+            raise CannotCompile("there are no vectors that PyTorch knows")
+
         def make(place: Path) -> Path:
-            builder = CppBuilder(
-                source.stem, str(source), CppTorchOptions(pick_vec_isa(), warning_all=False), output_dir=str(place)
-            )
+            options = CppTorchOptions(vectors, warning_all=False)
+            builder = CppBuilder(source.stem, str(source), options, output_dir=str(place))
             builder.build()
             return Path(builder.get_target_file_path())
 
         torch.ops.load_library(_kept(source.stem, ".so", [source.read_text()], make))
         LOADED.add(source)  # a second copy, from wherever, would end the process
+        torch.library.register_fake(f"earshot::{source.stem}", shapes)
     except Exception as error:
         raise CannotCompile(f"{source.name} could not be compiled ({_in_short(error)})") from error
 
@@ -128,8 +136,10 @@ def zeros(count: int) -> Tensor:
 
 
 def _in_short(error: Exception) -> str:
-    reason = (str(error).strip().splitlines() or [""])[0][:200]
-    return f"{type(error).__name__}: {reason}"
+    """The kind of error and its first line; of a C++ compiler's, the first that tells what is wrong."""
+    lines = str(error).strip().splitlines() or [""]
+    reason = next((line for line in lines if ": error:" in line or ": fatal error:" in line), lines[0])
+    return f"{type(error).__name__}: {reason[:200]}"
 
 
 def _made(name: str, program: Any) -> Path:
@@ -138,32 +148,36 @@ def _made(name: str, program: Any) -> Path:
         torch.get_num_threads(),
         *(node.format_node() for node in program.graph.nodes),
         *(str(node.meta.get("val")) for node in program.graph.nodes if node.op == "placeholder"),
+        *((key, value.tolist()) for key, value in sorted(program.constants.items()) if isinstance(value, Tensor)),
     ]
     aot: Any = torch._inductor.aoti_compile_and_package
     return _kept(name, ".pt2", about, lambda place: Path(aot(program, package_path=str(place / f"{name}.pt2"))))
 
 
 @functools.cache
-def instructions() -> str:
-    """What the processor can do: of machines that share a cache, one may lack what code was compiled for on another."""
+def machine() -> tuple[str, ...]:
+    """What compiled code needs of a machine: of those that share a cache, one may lack what another has."""
+    kind = (platform.machine(), *platform.libc_ver())
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith(("flags", "Features")):
-                return line
-    return platform.processor()
+                return (*kind, line)
+    return (*kind, platform.processor())
 
 
 def _kept(name: str, suffix: str, about: list[Any], make: Callable[[Path], Path]) -> Path:
     """A file that `make` leaves in a folder, made unless it is there; of several processes that need it, one makes it.
 
-    about: what it is made from, beside PyTorch and the processor
+    about: what it is made from, beside PyTorch and the machine
     """
-    told = repr([torch.__version__, torch.backends.cpu.get_cpu_capability(), instructions(), *about])
+    told = repr([torch.__version__, torch.backends.cpu.get_cpu_capability(), machine(), *about])
     kept = folder() / f"{name}-{hashlib.sha256(told.encode()).hexdigest()[:16]}{suffix}"
     kept.parent.mkdir(parents=True, exist_ok=True)
     with open(kept.with_suffix(".lock"), "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not kept.exists():
+        if kept.exists():
+            os.utime(kept)  # in use, for who cleans up
+        else:
             with tempfile.TemporaryDirectory(dir=kept.parent) as scratch:
                 os.replace(make(Path(scratch)), kept)
     return kept

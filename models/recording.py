@@ -1,4 +1,4 @@
-"""Timesteps one after the other, and whole periods of them as one CUDA graph: what the engine in `stepping.py` runs."""
+"""Timesteps one after the other, by periods, and as one CUDA graph: what the engine in `stepping.py` runs."""
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -25,14 +25,15 @@ def stepped(
 
 
 def in_periods(tick: Run, steps: "Steps", codes: Tensor, first: int, rows: list[Tensor]) -> tuple[Tensor, Tensor]:
-    """The same for steps of which a whole period is one call: codes and nats (timesteps, batch), for all rows.
+    """The same for steps of which a period is one call: codes and nats (timesteps, batch), for all rows.
 
     first: a multiple of the period. What the last call draws beyond the rows is left out.
     """
     parts, count = [], len(rows[0])
     padded = [F.pad(row, (0, 0, 0, -count % steps.period)) for row in rows]
-    for begin, row_by_row in enumerate(zip(*(row.split(steps.period) for row in padded), strict=True)):
-        parts.append(tick(codes, *row_by_row, *steps.before(first + begin * steps.period, codes)))
+    row_by_row = zip(*(row.split(steps.period) for row in padded), strict=True)
+    for t, of_period in zip(range(first, first + count, steps.period), row_by_row, strict=True):
+        parts.append(tick(codes, *of_period, *steps.before(t, codes)))
         codes = parts[-1][0][-1]
     found, worth = (torch.cat(part)[:count] for part in zip(*parts, strict=True))
     return found, worth

@@ -5,7 +5,7 @@ in buffers of fixed shapes that steps overwrite. The engine, `Drawing`, puts the
 `fast`, so that a timestep is one call, and runs that
 
     plainly     operation by operation; the meaning of all other ways
-    compiled    on a CPU: compiled ahead of time and kept on disk (`models/compiling.py`)
+    compiled    on a CPU: compiled ahead of time and kept on disk (`models/compiling.py`), where steps say so by whole periods
                 on a GPU: compiled, and whole periods of the slower clocks recorded as one CUDA graph
 
 Codes are drawn by inverting the distribution function at uniforms that were drawn beforehand, so that all three give the same
@@ -41,16 +41,16 @@ class Steps:
 
     weights: tensors in tuples, lists and dicts, as `fast` takes them
     period:  timesteps after which the slower clocks are where they were
-    whole:   whether a period is never cut: then it is one call, which asks `before` at its first timestep alone, and then `due`
+    by_period: whether a period is one call, which asks `before` at its first timestep alone, and then `due` for all of them
     """
 
     weights: Any = None
     period: int = 1
-    whole: bool = False
+    by_period: bool = False
 
     def fast(self, weights: Any, codes: Tensor, *tensors: Tensor) -> Tensor:
-        """(batch, 256) logits of the next code after `codes` (batch,) int64, with what `before` gave. It may write into the
-        tensors, and touches no others."""
+        """(batch, 256) logits of the next code after `codes` (batch,) int64, with what `before` gave, or `due`. It may write
+        into the tensors, and touches no others."""
         raise NotImplementedError(f"{type(self).__name__} must define fast(weights, codes, *tensors)")
 
     def before(self, t: int, codes: Tensor) -> tuple[Tensor, ...]:
@@ -59,7 +59,7 @@ class Steps:
         return ()
 
     def due(self, weights: Any, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
-        """What `fast` gets at each timestep of a `whole` period; part of its call, as `fast` is."""
+        """What `fast` gets at each timestep of a period that is one call, of which this is part; from what `before` gave."""
         raise NotImplementedError(f"{type(self).__name__} must define due(weights, *tensors)")
 
     def build(self, build: Build) -> None:
@@ -77,7 +77,12 @@ class Steps:
         raise NotImplementedError(f"{type(self).__name__} must define reset()")
 
     def stepper(self) -> Callable[[Tensor], Tensor]:
-        """The function of codes (batch,) alone that gives logits (batch, 256), from now on; without gradients."""
+        """The function of codes (batch,) alone that gives logits (batch, 256), from now on; without gradients.
+
+        Raises ValueError for steps that come by periods.
+        """
+        if self.by_period:
+            raise ValueError(f"{type(self).__name__} has whole periods of {self.period} timesteps, not single ones")
         self.reset()
         clock = iter(range(2**62))
         return torch.no_grad()(lambda codes: self.fast(self.weights, codes, *self.before(next(clock), codes)))
@@ -140,11 +145,14 @@ class Drawing:
         """The same, piece by piece in time: every piece of uniforms gives its codes, and what these add to the likelihood.
 
         uniforms: (batch, timesteps of the piece) each; all but the last of a multiple of `whole_pieces` timesteps
+        Raises ValueError for pieces of another shape.
         """
         first, codes = 0, self.start()
         for piece in uniforms:
             if len(piece) != self.batch:
                 raise ValueError(f"uniforms have {len(piece)} rows, and this engine draws batches of {self.batch}")
+            if first % self.steps.period:
+                raise ValueError(f"a piece begins at timestep {first}, which is no multiple of {self.steps.period}")
             rows, prefix = [piece.t().contiguous()], 0
             if given is not None and given.shape[1]:
                 prefix = min(piece.shape[1], max(0, given.shape[1] - first))
@@ -158,7 +166,7 @@ class Drawing:
                 if tick not in self._recordings:
                     self._recordings[tick] = Recording(tick, self.steps, self.start(), rows)
                 found, worth = self._recordings[tick].run(rows, first)
-            elif self.steps.whole:
+            elif self.steps.by_period:
                 found, worth = in_periods(tick, self.steps, codes, first, rows)
             else:
                 drawn = list(stepped(tick, self.steps, codes, first, zip(*rows, strict=True)))
@@ -177,8 +185,8 @@ class Drawing:
         return torch.full((self.batch,), self.model.before, device=self.device)
 
     def _tick(self, temperature: float, top_p: float, rows: list[Tensor]) -> Run:
-        """(codes, uniforms, [forced,] *what `Steps.before` gave) -> the next codes and their nats, all (batch,); of whole
-        periods all but the first are (period, batch)."""
+        """(codes, uniforms, [forced,] *what `Steps.before` gave) -> the next codes and their nats, all (batch,); by
+        periods, uniforms, forced and results are (period, batch)."""
         key = (temperature, top_p, len(rows))
         if key in self._ticks:
             return self._ticks[key]
@@ -202,10 +210,10 @@ class Drawing:
 
         def make() -> None:
             self.steps.reset()
-            whole = self.steps.whole
-            row_by_row = [torch.zeros_like(row[:1].expand(self.steps.period, -1)) if whole else row[0] for row in rows]
-            example = (self.start(), *row_by_row, *self.steps.before(0, self.start()))
-            self._ticks[key] = self._build("timestep", ticks if whole else tick, self.steps.weights, *example)
+            period = (self.steps.period,) if self.steps.by_period else ()
+            of_rows = [row.new_zeros(*period, self.batch) for row in rows]
+            example = (self.start(), *of_rows, *self.steps.before(0, self.start()))
+            self._ticks[key] = self._build("timestep", ticks if period else tick, self.steps.weights, *example)
 
         self._or_plainly(make)
         return self._ticks[key]

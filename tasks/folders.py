@@ -32,6 +32,7 @@ ATTEMPT, PROGRESS, DIED = "attempt.json", "progress.json", "died.json"
 RECORDS = (PROVENANCE, LOG)  # kept and checked, but two equal builds may differ in them
 WORKING = (ATTEMPT, PROGRESS, DIED)  # only of interest while building
 SUPERSEDED = ".superseded"
+COMPILED = ".compiled"
 REMOVED = ".removed"  # the end of the name of a hidden folder that is on its way out
 PRUNED = "pruned"  # in a manifest: what was in its list of files until it was removed on purpose
 

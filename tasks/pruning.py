@@ -14,16 +14,19 @@ from tasks.errors import AlreadyRunning
 from tasks.generator import DrawSamples, DrawShard
 
 SUPERSEDED, DIED, SHARDS, CHECKPOINTS, CACHE = "superseded", "died", "shards", "checkpoints", "cache"
+COMPILED = "compiled"
 GROUPS = {
     SUPERSEDED: "moved aside by --stale rebuild, verify --repair, or changed settings",
     DIED: "attempts that died; without them the same command starts these stages over",
     SHARDS: "samples that a finished draw holds too, or of a training that is gone",
     CHECKPOINTS: "states of finished trainings other than the last and the best",
     CACHE: "notes that newer ones have replaced",
+    COMPILED: "code of samplers that nobody has used for a month",
 }
 KEPT_CHECKPOINTS = ("last.pt", "best.pt")
 ASIDE = re.compile(r"\.\d{8}-\d{6}(-\d+)?$")  # what folders.place_aside adds to a name
 FORGOTTEN_SECONDS = 3600.0  # a temporary file that is older than this belongs to nobody
+UNUSED_SECONDS = 30 * 86400.0
 
 
 class Leftover(NamedTuple):
@@ -50,6 +53,7 @@ def find(workdir: Path) -> list[Leftover]:
         *_shards(artifacts),
         *_checkpoints(artifacts),
         *_cache(workdir),
+        *_compiled(workdir),
     ]
     return sorted(found, key=lambda leftover: list(GROUPS).index(leftover.group))
 
@@ -153,6 +157,16 @@ def _cache(workdir: Path) -> Iterator[Leftover]:
                 newest[name] = max(newest.get(name, (changed, path)), (changed, path))
                 if older != newest[name]:
                     yield Leftover(CACHE, older[1], older[1].lstat().st_size, "its source has changed")
+
+
+def _compiled(workdir: Path) -> Iterator[Leftover]:
+    if (workdir / folders.COMPILED).is_symlink():
+        return
+    for folder, _, names in os.walk(workdir / folders.COMPILED):
+        for path in (Path(folder, name) for name in names):
+            about = path.lstat()
+            if time.time() - about.st_mtime > UNUSED_SECONDS:
+                yield Leftover(COMPILED, path, about.st_size)
 
 
 def prune(workdir: Path, remove_them: bool) -> str:

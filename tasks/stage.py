@@ -72,7 +72,7 @@ def main() -> int:
         machine.override(name, value)
     for name, value in order["attempt"].items():
         machine.override(name, value)
-    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(machine.workdir() / ".compiled"))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(machine.workdir() / folders.COMPILED))
     importlib.import_module(order["module"])
     task = luigi.task_register.Register.get_task_cls(order["family"]).from_str_params(order["parameters"])
     building = folders.partial(task.folder)

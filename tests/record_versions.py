@@ -6,8 +6,9 @@
 Every plug-in and every task with a VERSION is an entry. An entry stands on definitions (functions, classes, constants): its
 own file's, or of a task its class; then, by the names that occur in them, those of the repository's other modules. Each
 definition is hashed as a syntax tree without comments, docstrings and layout, and without the place where it is defined, so
-that moving it costs nothing. Where a definition changes, every entry that stands on it needs a higher VERSION, or a word why
-no number changes. Not followed: other entries' tasks, whose bytes are inputs by digest, and the modules in NO_NUMBERS.
+that moving it costs nothing; C++ beside a module is a statement of it. Where a definition changes, every entry that stands
+on it needs a higher VERSION, or a word why no number changes. Not followed: other entries' tasks, whose bytes are inputs by
+digest, and the modules in NO_NUMBERS.
 """
 
 import argparse
@@ -175,7 +176,7 @@ def _dotted_names(node: ast.AST) -> Iterator[list[str]]:
 
 @cache
 def tree_hash(definition: Definition) -> str:
-    """A hash of what a definition means, the same on every supported Python; C++ beside a file is a statement of it."""
+    """A hash of what a definition means, the same on every supported Python."""
     source = (REPOSITORY / definition.file).with_suffix(".cpp")
     beside = "" if definition.name or not source.is_file() else re.sub("//.*", "", source.read_text(encoding="utf-8"))
     meaning = json.dumps(_plain(module(definition.file).statements[definition.name]))

@@ -189,6 +189,15 @@ def test_old_notes_and_half_written_files_go(workdir):
     }  # fmt: skip
 
 
+def test_compiled_code_goes_a_month_after_its_last_use(workdir):
+    code = workdir / ".compiled/earshot"
+    code.mkdir(parents=True)
+    for name, days in {"timestep-aaaa.pt2": 31, "timestep-bbbb.pt2": 29}.items():
+        (code / name).write_text("code")
+        os.utime(code / name, (time.time() - days * 86400,) * 2)
+    assert listed(workdir) == {("compiled", ".compiled/earshot/timestep-aaaa.pt2")}
+
+
 def test_what_was_half_removed_is_found_again(workdir):
     hidden = workdir / "toy/.1-count.77.removed"
     hidden.mkdir(parents=True)
@@ -205,7 +214,7 @@ def test_nothing_outside_the_workdir_is_touched(capsys, workdir, tmp_path):
     before = everything(outside)
     count()
     (workdir / ".superseded/toy").mkdir(parents=True)
-    for link in (".superseded/toy/a.20260101-000000", "linked", "toy/linked", "toy/b.partial", ".cache"):
+    for link in (".superseded/toy/a.20260101-000000", "linked", "toy/linked", "toy/b.partial", ".cache", ".compiled"):
         (workdir / link).symlink_to(outside)
     (workdir / "toy/1-count/checkpoints").symlink_to(outside / "checkpoints")
     command(capsys, workdir, "--yes")

@@ -1,13 +1,20 @@
 """WaveNet's timestep for a single sequence, in C++, against the model over whole sequences."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
 from models import compiling
 from models.generators.wavenet import Config, WaveNet
+from models.layers import wavenet_pass
 from models.layers.wavenet_pass import PANEL, WaveNetPass, panels
 from models.stepping import Drawing, plainly
+from tests import compiler
+
+pytestmark = compiler.needed
 
 # Sizes below, above and off those of panels; dilations on both sides of the period.
 SIZES = [
@@ -54,6 +61,9 @@ def test_a_draw_of_whole_periods_is_that_of_single_timesteps() -> None:
     given = torch.randint(256, (1, 11), generator=torch.Generator().manual_seed(2))
     expected, nats = Drawing(net, 1)(uniforms, given)
 
+    steps = net.steps(1, fused=True)
+    with pytest.raises(ValueError, match="whole periods of 8 timesteps"):
+        steps.stepper()
     single = Drawing(net, 1)
     single.steps = steps_of(net)
     assert 100 % single.steps.period
@@ -63,6 +73,8 @@ def test_a_draw_of_whole_periods_is_that_of_single_timesteps() -> None:
     size = single.whole_pieces(1)
     pieces = list(single.stream(uniforms.split(size, 1), given))
     assert torch.equal(torch.cat([piece for piece, _ in pieces], 1), expected)
+    with pytest.raises(ValueError, match="begins at timestep 9, which is no multiple of 8"):
+        list(single.stream(uniforms.split(9, 1)))
 
 
 def test_what_is_not_a_number_stays_so() -> None:
@@ -71,11 +83,35 @@ def test_what_is_not_a_number_stays_so() -> None:
     assert teacher_forced(steps_of(net), net.before, torch.zeros(8, dtype=torch.int64)).isnan().all()
 
 
-def test_weights_of_another_size_are_an_error() -> None:
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("weights", lambda weights: {**weights, "pass": weights["pass"][:-PANEL]}, "weights of another size"),
+        (
+            "weights",
+            lambda weights: {**weights, "table": weights["table"][:, :-1].contiguous()},
+            "arguments of another",
+        ),
+        (
+            "weights",
+            lambda weights: {**weights, "past_far": weights["past_far"][:, :, :-1]},
+            "arguments of another size",
+        ),
+        ("far", lambda far: [*far, 0], "arguments of another size"),
+        ("far", lambda far: [0] * len(far), "weights of another size"),
+    ],
+)
+def test_what_does_not_fit_is_an_error(name: str, change: Callable[[Any], Any], message: str) -> None:
     steps = steps_of(net_of(SIZES[0]))
-    steps.weights["pass"] = steps.weights["pass"][:-PANEL]
-    with pytest.raises(RuntimeError, match="another size"):
+    setattr(steps, name, change(getattr(steps, name)))
+    with pytest.raises(RuntimeError, match=message):
         teacher_forced(steps, 128, torch.zeros(8, dtype=torch.int64))
+
+
+def test_panels_of_another_size_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wavenet_pass, "WIDE", 128)
+    with pytest.raises(RuntimeError, match="panels of another size"):
+        teacher_forced(steps_of(net_of(SIZES[0])), 128, torch.zeros(8, dtype=torch.int64))
 
 
 def test_panels_hold_rows_together_column_by_column() -> None:

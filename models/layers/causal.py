@@ -135,7 +135,7 @@ class WaveNetSteps(Steps):
 
     def pays(self, count: int, timesteps: int) -> bool:
         """See `Steps.pays`. Compiled, a single sequence has a form of its own (`wavenet_pass.py`), which saves some 15 us per
-        layer; compiling it takes 25 s (docs/performance.md). Batches are matrix products either way."""
+        layer and timestep; compiling it takes 25 s more (docs/performance.md). Batches are matrix products either way."""
         return count == 1 and timesteps * len(self.stack.dilations) * 15e-6 > 25
 
     def reset(self) -> None:

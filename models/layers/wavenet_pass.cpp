@@ -2,13 +2,14 @@
 //
 // A single sequence does next to nothing with each weight: what takes the time is reading them. Here they lie in the order in
 // which they are needed (models/layers/wavenet_pass.py), so that fetching them runs ahead from layer to layer while activations
-// wait for each other, and behind a ReLU the weights of zeros are not read.
+// wait for each other, and behind a ReLU the weights of zeros are not read. Tuned where a vector is 16 numbers (AVX-512).
 
 #include <ATen/cpu/vec/vec.h>
 #include <ATen/ops/empty_like.h>
 #include <torch/library.h>
 
 #include <algorithm>
+#include <cstdint>
 #include <tuple>
 #include <vector>
 
@@ -16,14 +17,18 @@ namespace {
 
 using Vector = at::vec::Vectorized<float>;
 constexpr int64_t LANES = Vector::size();
-constexpr int64_t LINE = 16;                // numbers that are fetched at a time
-constexpr int64_t PANEL = 64, WIDE = 256;   // outputs that are summed up together; in wavenet_pass.py too
-constexpr int64_t AHEAD = 2048, NEXT = 8;   // how far fetching runs ahead, in numbers and in inputs that are not zero
+constexpr int64_t PANEL = 64, WIDE = 256;  // outputs that are summed up together; wavenet_pass.py says them too
+constexpr int64_t LINE = 16;               // numbers that are fetched at a time
+constexpr int64_t FETCHED = 2048;          // how many numbers fetching is ahead, or how many inputs that are not zero
+constexpr int64_t FETCHED_POSITIVE = 8;
+static_assert(PANEL % LANES == 0 && WIDE % PANEL == 0);
 
 int64_t padded(int64_t size, int64_t panel) { return (size + panel - 1) / panel * panel; }
 
-void fetch(const float* weights, int64_t count) {
-  for (int64_t i = 0; i < count; i += LINE) __builtin_prefetch(weights + i);
+// Of addresses, since at the end they are not of numbers any more.
+void fetch(const float* weights, int64_t ahead, int64_t count) {
+  const auto first = reinterpret_cast<std::uintptr_t>(weights) + ahead * sizeof(float);
+  for (int64_t i = 0; i < count; i += LINE) __builtin_prefetch(reinterpret_cast<const void*>(first + i * sizeof(float)));
 }
 
 struct Pass {
@@ -39,7 +44,7 @@ struct Pass {
         odd[n] = Vector(0.0f);
       }
       for (int64_t i = 0; i < inputs; i += 2, weights += 2 * PANEL) {
-        fetch(weights + AHEAD, 2 * PANEL);
+        fetch(weights, FETCHED, 2 * PANEL);
         for (int64_t n = 0; n < N; ++n) {
           even[n] = at::vec::fmadd(Vector::loadu(weights + n * LANES), Vector(x[i]), even[n]);
           odd[n] = at::vec::fmadd(Vector::loadu(weights + PANEL + n * LANES), Vector(x[i + 1]), odd[n]);
@@ -53,16 +58,16 @@ struct Pass {
   void product_of_positive(std::vector<float>& y, const std::vector<float>& x) {
     constexpr int64_t N = WIDE / LANES;
     std::vector<int64_t> positive;
-    positive.reserve(x.size() + NEXT);
+    positive.reserve(x.size() + FETCHED_POSITIVE);
     for (size_t i = 0; i < x.size(); ++i)
       if (!(x[i] <= 0)) positive.push_back(i);  // what is not a number stays so
     const size_t count = positive.size();
-    positive.resize(count + NEXT, x.size());
+    positive.resize(count + FETCHED_POSITIVE, x.size());
     for (size_t first = 0; first < y.size(); first += WIDE, weights += x.size() * WIDE) {
       Vector sums[N];
       for (int64_t n = 0; n < N; ++n) sums[n] = Vector::loadu(&y[first + n * LANES]);
       for (size_t k = 0; k < count; ++k) {
-        fetch(weights + positive[k + NEXT] * WIDE, WIDE);
+        fetch(weights, positive[k + FETCHED_POSITIVE] * WIDE, WIDE);
         const float* row = weights + positive[k] * WIDE;
         for (int64_t n = 0; n < N; ++n)
           sums[n] = at::vec::fmadd(Vector::loadu(row + n * LANES), Vector(x[positive[k]]), sums[n]);
@@ -77,22 +82,27 @@ const float* numbers(const at::Tensor& tensor) {
   return tensor.const_data_ptr<float>();
 }
 
-// weights: all of them, in order; x (channels,): the first layer's input; past (layers, channels): all layers' inputs of a
-// dilation ago; ahead (layers of which `from_afar` is one, 2 * padded channels): what these amount to, where that is known
-// skips: channels of the sum of skips
+// weights: all of them, in order, in panels; x (channels,): the first layer's input; past (layers, channels): all layers' inputs
+// of a dilation ago; from_past (layers that are 1 in `far`, 2 * padded channels): what these amount to, where that is known
+// skips: channels of the sum of skips; panels: PANEL and WIDE as the weights were laid out
 // Returns the logits (codes,) and the layers' inputs (layers, channels).
 std::tuple<at::Tensor, at::Tensor> wavenet_pass(
-    const at::Tensor& weights, const at::Tensor& x, const at::Tensor& past, const at::Tensor& ahead,
-    const at::Tensor& bias_1, const at::Tensor& bias_2, at::IntArrayRef from_afar, int64_t skips) {
-  const int64_t layers = past.size(0), channels = past.size(1), width = padded(channels, PANEL), afar = ahead.size(0);
+    const at::Tensor& weights, const at::Tensor& x, const at::Tensor& past, const at::Tensor& from_past,
+    const at::Tensor& bias_1, const at::Tensor& bias_2, at::IntArrayRef far, int64_t skips, at::IntArrayRef panels) {
+  const int64_t layers = past.size(0), channels = past.size(1), width = padded(channels, PANEL);
+  const int64_t count_far = std::count(far.begin(), far.end(), 1);
   std::vector<float> both(2 * width), taps(2 * width), now(width), gated(layers * width), total(padded(skips, PANEL));
   std::vector<float> hidden(padded(bias_1.numel(), WIDE)), found(padded(bias_2.numel(), WIDE));
-  const int64_t of_layers = layers * 5 * width * width - afar * 2 * width * width;
+  const int64_t of_layers = layers * 5 * width * width - count_far * 2 * width * width;
   const int64_t of_ends = total.size() * gated.size() + hidden.size() * total.size() + found.size() * hidden.size();
+  TORCH_CHECK(panels == at::IntArrayRef({PANEL, WIDE}), "wavenet_pass: panels of another size");
   TORCH_CHECK(weights.numel() == of_layers + of_ends, "wavenet_pass: weights of another size");
+  TORCH_CHECK(
+      x.numel() == channels && static_cast<int64_t>(far.size()) == layers && from_past.numel() == count_far * 2 * width,
+      "wavenet_pass: arguments of another size");
 
   at::Tensor inputs = at::empty_like(past), logits = at::empty_like(bias_2);
-  const float *of_past = numbers(past), *of_ahead = numbers(ahead);
+  const float *of_past = numbers(past), *known = numbers(from_past);
   float* of_inputs = inputs.mutable_data_ptr<float>();
   std::copy_n(numbers(x), channels, now.begin());
   std::copy_n(numbers(bias_1), bias_1.numel(), hidden.begin());
@@ -101,9 +111,9 @@ std::tuple<at::Tensor, at::Tensor> wavenet_pass(
   Pass pass{numbers(weights)};
   for (int64_t layer = 0; layer < layers; ++layer) {
     std::copy_n(now.begin(), channels, of_inputs + layer * channels);
-    if (from_afar[layer]) {
-      std::copy_n(of_ahead, 2 * width, both.begin());
-      of_ahead += 2 * width;
+    if (far[layer] == 1) {
+      std::copy_n(known, 2 * width, both.begin());
+      known += 2 * width;
       pass.product(both, now.data(), width);
     } else {
       std::fill(both.begin(), both.end(), 0.0f);
@@ -127,10 +137,10 @@ std::tuple<at::Tensor, at::Tensor> wavenet_pass(
 
 }  // namespace
 
-TORCH_LIBRARY(earshot, library) {
+TORCH_LIBRARY_FRAGMENT(earshot, library) {
   library.def(
-      "wavenet_pass(Tensor weights, Tensor x, Tensor past, Tensor ahead, Tensor bias_1, Tensor bias_2, int[] from_afar, "
-      "int skips) -> (Tensor, Tensor)");
+      "wavenet_pass(Tensor weights, Tensor x, Tensor past, Tensor from_past, Tensor bias_1, Tensor bias_2, int[] far, "
+      "int skips, int[] panels) -> (Tensor, Tensor)");
 }
 
 TORCH_LIBRARY_IMPL(earshot, CPU, library) { library.impl("wavenet_pass", wavenet_pass); }

@@ -15,17 +15,17 @@ from models.compiling import native
 from models.layers.causal import GatedSteps, WaveNetSteps
 from models.stepping import Build
 
-PANEL, WIDE = 64, 256  # as in wavenet_pass.cpp
+PANEL, WIDE = 64, 256  # as in wavenet_pass.cpp, which is told
 
 
 class WaveNetPass(WaveNetSteps):
     """`WaveNetSteps` of one sequence, with as many channels inside each layer as from layer to layer; `build` comes first.
 
     Where a dilation is a multiple of `period`, what the layer sees of the past is known for so many timesteps beforehand: one
-    product, which reads its weights once.
+    product, which reads its weights once. There are no slower clocks.
     """
 
-    period, whole = 8, True
+    period, by_period = 8, True
 
     def __init__(self, stack: GatedSteps, skip: Tensor, ends: dict[str, Tensor]):
         super().__init__(stack, skip, ends)
@@ -36,42 +36,41 @@ class WaveNetPass(WaveNetSteps):
             F.pad(of_stack[name].unflatten(1, (2, channels)), (0, width - channels, 0, width - channels)).flatten(1, 2)
             for name in ("past", "current")  # filter and gate, each in panels of its own
         )
-        self.from_afar = [int(dilation % self.period == 0) for dilation in stack.dilations]
-        self.afar = [layer for layer, afar in enumerate(self.from_afar) if afar]
+        self.far = [int(dilation % self.period == 0) for dilation in stack.dilations]
+        self.far_layers = [layer for layer, far in enumerate(self.far) if far]
 
         parts = []
-        for layer, afar in enumerate(self.from_afar):
-            taps = current[layer] if afar else torch.cat([past[layer], current[layer]], 1)
+        for layer, far in enumerate(self.far):
+            taps = current[layer] if far else torch.cat([past[layer], current[layer]], 1)
             parts += [panels(taps, PANEL, PANEL), panels(of_stack["residual"][layer], PANEL, PANEL)]
         skips = F.pad(w["skip"].unflatten(1, (layers, channels)), (0, width - channels)).flatten(1)
         parts += [panels(skips, PANEL, PANEL), panels(w["end_1"], WIDE, PANEL), panels(w["end_2"], WIDE, WIDE)]
         biases = {"bias_1": w["bias_1"].flatten(), "bias_2": w["bias_2"]}
-        past_afar = past[self.afar, :, :channels].transpose(1, 2).contiguous()
-        self.weights = {"pass": torch.cat(parts), "past_afar": past_afar, "table": w["table"], **biases}
+        past_far = past[self.far_layers, :, :channels].transpose(1, 2).contiguous()
+        self.weights = {"pass": torch.cat(parts), "past_far": past_far, "table": w["table"], **biases}
         self.skips = skip.shape[1]
 
     def build(self, build: Build) -> None:
         """See `Steps.build`: the pass is compiled, unless that has been done."""
-        native(Path(__file__).with_suffix(".cpp"))
-        torch.library.register_fake("earshot::wavenet_pass", _shapes, allow_override=True)
+        native(Path(__file__).with_suffix(".cpp"), _shapes)
 
     def due(self, weights: Any, *tensors: Tensor) -> list[tuple[Tensor, ...]]:
-        """See `Steps.due`."""
+        """See `Steps.due`: (far layers, 2 * padded channels), what their past amounts to, and the stack's tensors."""
         queues, clock, _, offsets = tensors
-        oldest = (offsets + clock)[self.afar]
+        oldest = (offsets + clock)[self.far_layers]
         slots = (oldest[:, None] + torch.arange(self.period)).flatten()
-        seen = queues.index_select(0, slots).view(len(self.afar), self.period, queues.shape[1])
-        ahead = torch.bmm(seen, weights["past_afar"]).transpose(0, 1).contiguous()
-        return [(row, *tensors) for row in ahead.unbind()]
+        seen = queues.index_select(0, slots).view(len(self.far_layers), self.period, queues.shape[1])
+        from_past = torch.bmm(seen, weights["past_far"]).transpose(0, 1).contiguous()
+        return [(row, *tensors) for row in from_past.unbind()]
 
     def fast(self, weights: Any, codes: Tensor, *tensors: Tensor) -> Tensor:
         """See `Steps.fast`."""
-        ahead, queues, clock, lengths, offsets = tensors
+        from_past, queues, clock, lengths, offsets = tensors
         slots = offsets + clock
         x, past = weights["table"].index_select(0, codes)[0], queues.index_select(0, slots)[:, :, 0]
         biases = weights["bias_1"], weights["bias_2"]
         logits, inputs = torch.ops.earshot.wavenet_pass(
-            weights["pass"], x, past, ahead, *biases, self.from_afar, self.skips
+            weights["pass"], x, past, from_past, *biases, self.far, self.skips, [PANEL, WIDE]
         )
         queues.index_copy_(0, slots, inputs[:, :, None])
         clock.copy_((clock + 1) % lengths)
@@ -91,8 +90,6 @@ def panels(matrix: Tensor, outputs: int, inputs: int) -> Tensor:
     return whole.unflatten(0, (-1, outputs)).transpose(1, 2).flatten()
 
 
-def _shapes(
-    weights: Tensor, x: Tensor, past: Tensor, ahead: Tensor, bias_1: Tensor, *others: Any
-) -> tuple[Tensor, Tensor]:
-    bias_2, _, _ = others
+def _shapes(weights: Tensor, x: Tensor, past: Tensor, from_past: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
+    _, bias_2, *_ = others
     return torch.empty_like(bias_2), torch.empty_like(past)
