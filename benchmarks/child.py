@@ -47,6 +47,8 @@ def measure(
                  "scratch": str(scratch)}
             )
         )  # fmt: skip
+        if name != ROOFLINE:
+            environment["NVIDIA_TF32_OVERRIDE"] = "0"  # as in stages
         with open(Path(place, "log"), "w+", encoding="utf-8", errors="replace") as log:
             command = [sys.executable, "-m", "benchmarks.child", str(request), str(answer)]
             process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log)

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 LARGE_PAGE = 2 << 20  # bytes
+FORMS = 128  # that a function may be compiled into
 LOADED: set[Path] = set()
 ALIGNED = 16  # numbers: the beginning of every weight lies at the beginning of a cache line
 
@@ -38,8 +39,14 @@ class CannotCompile(RuntimeError):
 
 
 def compiler(device: torch.device) -> Callable[..., Callable[..., Any]]:
-    """The `Build` for a device; what it returns raises CannotCompile."""
-    return ahead_of_time if device.type == "cpu" else just_in_time
+    """The `Build` for a device. On a CPU it raises CannotCompile; elsewhere it compiles at the first call, and this raises."""
+    if device.type == "cpu":
+        return ahead_of_time
+    try:
+        torch.compile(lambda x: x + 1, fullgraph=True)(torch.zeros(1, device=device))
+    except Exception as error:
+        raise CannotCompile(f"nothing can be compiled for {device} ({_in_short(error)})") from error
+    return just_in_time
 
 
 def folder() -> Path:
@@ -50,6 +57,8 @@ def folder() -> Path:
 
 def just_in_time(name: str, function: Callable[..., Any], weights: Any, *examples: Tensor) -> Callable[..., Any]:
     """See `models.stepping.Build`."""
+    # Objects of one class share it, and each size of batch needs a form of its own.
+    torch._dynamo.config.recompile_limit = max(FORMS, torch._dynamo.config.recompile_limit)
     compiled = torch.compile(function, fullgraph=True, dynamic=False)
     return lambda *tensors: compiled(weights, *tensors)
 

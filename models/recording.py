@@ -39,10 +39,11 @@ def in_periods(tick: Run, steps: "Steps", codes: Tensor, first: int, rows: list[
     return found, worth
 
 
-def cuda_graph(function: Callable[[], None]) -> Callable[[], None]:
-    """What the function does, as one CUDA graph; it is not run."""
+def cuda_graph(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
+    """What the function does on the device, as one CUDA graph; it is not run."""
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    # PyTorch's own stream for this lies on whatever card was the current one when it was first needed.
+    with torch.cuda.device(device), torch.cuda.graph(graph, stream=torch.cuda.Stream(device)):
         function()
     replay: Callable[[], None] = graph.replay
     return replay
@@ -56,7 +57,7 @@ def recorded(steps: "Steps") -> int:
 class Recording:
     """A whole number of periods, recorded once and replayed for the next ones with what they need in its buffers.
 
-    record: makes a function that repeats all that the given one does to memory
+    record: makes a function that repeats all that the given one does to memory, of a device
     """
 
     def __init__(self, tick: Run, steps: "Steps", start: Tensor, rows: list[Tensor], record: Run = cuda_graph):
@@ -76,8 +77,9 @@ class Recording:
         self.code.copy_(self.out[0][-1])
 
     def run(self, rows: list[Tensor], begin: int = 0) -> tuple[Tensor, Tensor]:
-        """Codes and nats, (timesteps, batch), for all rows. The first span, in which clocks begin, and what is left at the end
-        run plainly. begin: the timestep of the first row, a multiple of the span, where the rows before it have been run"""
+        """Codes and nats, (timesteps, batch), for all rows. The first two spans, by whose end the slowest clock has begun and
+        everything is compiled, and what is left at the end run plainly. begin: the timestep of the first row, a multiple of the
+        span, where the rows before it have been run"""
         found: tuple[list[Tensor], list[Tensor]] = ([], [])
         if not begin:
             self.code.copy_(self.start)
@@ -85,10 +87,10 @@ class Recording:
         for first in range(0, whole, self.span):
             for buffer, row in zip(self.rows, rows, strict=True):
                 buffer.copy_(row[first : first + self.span])
-            if not begin + first:
-                self._span(0)
+            if begin + first < 2 * self.span:
+                self._span(begin + first)
             else:
-                self.replay = self.replay or self.record(partial(self._span, begin + first))
+                self.replay = self.replay or self.record(partial(self._span, begin + first), self.start.device)
                 self.replay()
             for parts, out in zip(found, self.out, strict=True):
                 parts.append(out.clone())

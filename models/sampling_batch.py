@@ -1,5 +1,6 @@
 """How many samples to draw at once: as many as memory holds, since the work of a batch grows more slowly than the batch."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +44,8 @@ def or_less(batch: int, draw: Callable[[int], Drawn]) -> tuple[int, Drawn]:
             if batch == 1:
                 raise
         batch = -(-batch // 2)
-        torch.cuda.empty_cache()  # outside of the handler, whose traceback holds on to tensors
+        gc.collect()  # engines refer to themselves; outside of the handler, whose traceback holds on to tensors
+        torch.cuda.empty_cache()
 
 
 def state_bytes(steps: Callable[[int], Steps]) -> int:

@@ -120,10 +120,7 @@ class Drawing:
         self._ticks: dict[tuple[float, float, int], Run] = {}
         self._recordings: dict[Run, Recording] = {}
         if self.compiled:
-            from models.compiling import compiler
-
-            self._build = compiler(self.device)
-            self._or_plainly(lambda: self.steps.build(self._build))
+            self._or_plainly(self._compile)
 
     @torch.inference_mode()
     def __call__(
@@ -185,41 +182,33 @@ class Drawing:
         return torch.full((self.batch,), self.model.before, device=self.device)
 
     def _tick(self, temperature: float, top_p: float, rows: list[Tensor]) -> Run:
-        """(codes, uniforms, [forced,] *what `Steps.before` gave) -> the next codes and their nats, all (batch,); by
-        periods, uniforms, forced and results are (period, batch)."""
+        """(codes, *rows, *what `Steps.before` gave) -> the next codes and their nats: see `timestep` and `period`."""
         key = (temperature, top_p, len(rows))
         if key in self._ticks:
             return self._ticks[key]
 
-        def tick(weights: Any, codes: Tensor, uniforms: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
-            forced, tensors = others[: len(rows) - 1], others[len(rows) - 1 :]
-            log_p = self.steps.fast(weights, codes, *tensors).log_softmax(1)
-            plain = temperature == 1.0 and top_p == 1.0
-            drawn = invert(log_p if plain else sampling_law(log_p, temperature, top_p), uniforms)
-            if forced:
-                drawn = torch.where(forced[0] < 0, drawn, forced[0])
-            return drawn, log_p.gather(1, drawn[:, None])[:, 0]
-
-        def ticks(weights: Any, codes: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
-            row_by_row, found = zip(*(one.unbind() for one in others[: len(rows)]), strict=True), []
-            for row, tensors in zip(row_by_row, self.steps.due(weights, *others[len(rows) :]), strict=True):
-                codes, nats = tick(weights, codes, *row, *tensors)
-                found.append((codes, nats))
-            drawn, worth = (torch.stack(part) for part in zip(*found, strict=True))
-            return drawn, worth
-
         def make() -> None:
-            self.steps.reset()
-            period = (self.steps.period,) if self.steps.by_period else ()
-            of_rows = [row.new_zeros(*period, self.batch) for row in rows]
-            example = (self.start(), *of_rows, *self.steps.before(0, self.start()))
-            self._ticks[key] = self._build("timestep", ticks if period else tick, self.steps.weights, *example)
+            steps, function = self.steps, timestep(self.steps, temperature, top_p, len(rows))
+            steps.reset()
+            shape = (steps.period, self.batch) if steps.by_period else (self.batch,)
+            if steps.by_period:
+                function = period(steps, function, len(rows))
+            example = (self.start(), *(row.new_zeros(shape) for row in rows), *steps.before(0, self.start()))
+            self._ticks[key] = self._build("timestep", function, steps.weights, *example)
 
-        self._or_plainly(make)
+        if not self._or_plainly(make):
+            make()
         return self._ticks[key]
 
-    def _or_plainly(self, make: Callable[[], None]) -> None:
-        """Make something compiled, or else everything anew, plainly."""
+    def _compile(self) -> None:
+        """Raises CannotCompile."""
+        from models.compiling import compiler
+
+        self._build = compiler(self.device)
+        self.steps.build(self._build)
+
+    def _or_plainly(self, make: Callable[[], None]) -> bool:
+        """Make something compiled, or else give up compiling, with a warning, and begin with plain steps. Returns which."""
         from models.compiling import CannotCompile
 
         try:
@@ -228,7 +217,40 @@ class Drawing:
             warnings.warn(f"{error}; samples are drawn without, which takes longer", stacklevel=5)
             self.compiled, self._build, self._ticks = False, plainly, {}
             self.steps = self.model.steps(self.batch, fused=False)
-            make()
+            return False
+        return True
+
+
+def timestep(steps: Steps, temperature: float, top_p: float, rows: int) -> Run:
+    """(weights, codes, uniforms, [forced,] *what `fast` gets) -> the next codes and their nats, all (batch,).
+
+    rows: 1, or 2 with forced, which are codes to take, and -1 where one is to be drawn
+    """
+
+    def tick(weights: Any, codes: Tensor, uniforms: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        forced, tensors = others[: rows - 1], others[rows - 1 :]
+        log_p = steps.fast(weights, codes, *tensors).log_softmax(1)
+        plain = temperature == 1.0 and top_p == 1.0
+        drawn = invert(log_p if plain else sampling_law(log_p, temperature, top_p), uniforms)
+        if forced:
+            drawn = torch.where(forced[0] < 0, drawn, forced[0])
+        return drawn, log_p.gather(1, drawn[:, None])[:, 0]
+
+    return tick
+
+
+def period(steps: Steps, tick: Run, rows: int) -> Run:
+    """The same of all timesteps of a period: (weights, codes, rows (period, batch), *what `before` gave) -> (period, batch)."""
+
+    def ticks(weights: Any, codes: Tensor, *others: Tensor) -> tuple[Tensor, Tensor]:
+        row_by_row, found = zip(*(one.unbind() for one in others[:rows]), strict=True), []
+        for row, tensors in zip(row_by_row, steps.due(weights, *others[rows:]), strict=True):
+            codes, nats = tick(weights, codes, *row, *tensors)
+            found.append((codes, nats))
+        drawn, worth = (torch.stack(part) for part in zip(*found, strict=True))
+        return drawn, worth
+
+    return ticks
 
 
 def invert(log_p: Tensor, uniforms: Tensor) -> Tensor:

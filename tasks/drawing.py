@@ -1,6 +1,7 @@
 """Inside the stages that draw and collect samples, and that ask a generator for the likelihood of real clips."""
 
 import csv
+import gc
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -54,7 +55,8 @@ def draw(
     torch.set_num_threads(machine.threads())
     model = models.load(train, device())
     model.compiled = {"auto": None, "always": True, "never": False}[machine.setting("compiled")]
-    batch = int(machine.setting("sampling_batch")) or fitting(model, stop - start, machine.at_once())
+    sharing = machine.at_once() if model.device.type == "cpu" else 1  # a card belongs to one stage
+    batch = int(machine.setting("sampling_batch")) or fitting(model, stop - start, sharing)
     prefix = given[1] if given else None
     clips = load_split(given[0], given[1].split) if given else None
     chosen = order(*given, seed, stop) if given else []
@@ -79,6 +81,7 @@ def draw(
         batch, drawn = or_less(min(batch, stop - first), partial(some, first))
         found.append(drawn)
         first += batch
+        gc.collect()  # engines refer to themselves, and the next batch needs the memory
     nats = [drawn.log_likelihood.cpu().numpy() for drawn in found if drawn.log_likelihood is not None]
     labels = [label for drawn in found if drawn.labels is not None for label in drawn.labels.tolist()]
     likelihood = np.concatenate(nats) if nats else None

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import luigi
 
+DEVICES = Path("/dev")
 # An attempt keeps them when it is resumed: they decide its last bits.
 OF_AN_ATTEMPT = ("threads", "sampling_batch", "compiled")
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -83,7 +84,9 @@ def gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name.strip() and name.strip() != "-1"]
-    return sorted(path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
+    # In a container the only node may be nvidia3, and CUDA calls it 0. WSL has a node for all of them.
+    count = len(list(DEVICES.glob("nvidia[0-9]*"))) or int((DEVICES / "dxg").exists())
+    return [str(number) for number in range(count)]
 
 
 @contextmanager

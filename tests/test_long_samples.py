@@ -86,7 +86,7 @@ def test_a_recording_goes_on_where_it_was() -> None:
     rows = uniforms.t().contiguous()
     tick = engine._tick(1.0, 1.0, [rows])
     engine.steps.reset()
-    recording = Recording(tick, engine.steps, engine.start(), [rows], lambda f: f)
+    recording = Recording(tick, engine.steps, engine.start(), [rows], lambda f, _: f)
     found = [recording.run([rows[first : first + piece]], first)[0] for first in range(0, 200, piece)]
     assert torch.equal(torch.cat(found).t(), expected)
 

@@ -76,3 +76,24 @@ def test_shards_are_what_a_device_draws_well(monkeypatch, gpus: int, count: int,
         pytest.raises(EarshotError, match=r"sampling_shard=-1 in luigi\.cfg must not be"),
     ):
         generator.shard_size(count)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "names"),
+    [
+        ((), []),
+        (("nvidiactl", "nvidia0", "nvidia1"), ["0", "1"]),
+        (("nvidia3", "nvidia-uvm"), ["0"]),
+        (("dxg",), ["0"]),
+    ],
+)
+def test_cards_have_the_names_that_cuda_gives_them(monkeypatch, tmp_path, nodes, names) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(machine, "DEVICES", tmp_path)
+    for node in nodes:
+        (tmp_path / node).touch()
+    with toy_runs.settings(device="auto"):
+        assert machine.gpus() == names
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,-1")
+    with toy_runs.settings(device="auto"):
+        assert machine.gpus() == ["2"]

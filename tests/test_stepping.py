@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -144,8 +145,61 @@ def test_recorded_spans_draw_the_same(name: str, monkeypatch: pytest.MonkeyPatch
     tick = drawing._tick(1.0, 1.0, rows)
     drawing.steps.reset()
     recorded: list[Callable[[], None]] = []
-    codes, worth = Recording(tick, drawing.steps, drawing.start(), rows, lambda f: recorded.append(f) or f).run(rows)
+    codes, worth = Recording(tick, drawing.steps, drawing.start(), rows, lambda f, _: recorded.append(f) or f).run(rows)
     assert len(recorded) == 1
     assert torch.equal(codes.t(), expected)
     assert torch.equal(codes[:20].t(), given)
     torch.testing.assert_close(worth[20:].double().sum(0), nats)
+
+
+def test_nothing_runs_for_the_first_time_while_it_is_recorded() -> None:
+    """Since it would be compiled then. Of a third tier the first timestep is the 20th, in the second period of 16."""
+    torch.manual_seed(0)
+    config = replace(sashimi.PRESETS["smoke"], pool=(4, 4))
+    net = sashimi.SaShiMi(config, 16000, 96).freeze()
+    expected, _ = Drawing(net, 2)(uniforms(2, 96))
+    run: set[str] = set()
+    new_while_recorded: list[str] = []
+    recording = False
+
+    def build(name: str, function: Callable[..., Any], weights: Any, *examples: Tensor) -> Callable[..., Any]:
+        def built(*tensors: Tensor) -> Any:
+            if recording and name not in run:
+                new_while_recorded.append(name)
+            run.add(name)
+            return function(weights, *tensors)
+
+        name = f"{name} {len(built_ones)}"
+        built_ones.append(name)
+        return built
+
+    def record(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
+        """As a graph, but that what is recorded has run by then."""
+        nonlocal recording
+        recording = True
+        function()
+        recording = False
+        replays = iter(range(2**62))
+        return lambda: function() if next(replays) else None
+
+    built_ones: list[str] = []
+    drawing = Drawing(net, 2)
+    drawing._build = build
+    drawing.steps.build(build)
+    rows = [uniforms(2, 96).t().contiguous()]
+    tick = drawing._tick(1.0, 1.0, rows)
+    drawing.steps.reset()
+    codes, _ = Recording(tick, drawing.steps, drawing.start(), rows, record).run(rows)
+    assert len(built_ones) == 3
+    assert run == set(built_ones)
+    assert new_while_recorded == []
+    assert torch.equal(codes.t(), expected)
+
+
+def test_a_card_without_a_compiler_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no Triton is there\nand much more")
+
+    monkeypatch.setattr(torch, "compile", broken)
+    with pytest.raises(compiling.CannotCompile, match=r"nothing can be compiled for meta .*no Triton is there"):
+        compiling.compiler(torch.device("meta"))

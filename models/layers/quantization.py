@@ -129,5 +129,5 @@ class Quantizer:
         """Decoded waveforms (batch, timesteps) at the level and offset of the clips that they belong to."""
         if not self.per_clip:
             return decoded
-        lowest, span = _extent(clips.waveforms, clips.valid)
+        lowest, span = (extent.to(decoded.device) for extent in _extent(clips.waveforms, clips.valid))
         return lowest + (decoded + 1) / 2 * span

@@ -33,14 +33,15 @@ def gru(rnn: nn.GRU, x: Tensor, state: Tensor, window: int) -> Tensor:
 
 
 def by_library(rnn: nn.GRU, x: Tensor, state: Tensor, window: int) -> Tensor:
-    """`gru`, by `nn.GRU`."""
+    """`gru`, by `nn.GRU`, whose autocast would be to float16, whatever was asked for."""
     batch, steps, _ = x.shape
-    states = [state]
-    with torch.no_grad():
-        for first in range(0, steps - window, window):
-            states.append(rnn(x[:, first : first + window], states[-1])[1])
-    windows = F.pad(x, (0, 0, 0, -steps % window)).unflatten(1, (-1, window)).flatten(0, 1)
-    outputs, _ = rnn(windows, torch.stack(states, 2).flatten(1, 2))
+    states, x = [state], x.to(state.dtype)
+    with torch.autocast(x.device.type, enabled=False):
+        with torch.no_grad():
+            for first in range(0, steps - window, window):
+                states.append(rnn(x[:, first : first + window], states[-1])[1])
+        windows = F.pad(x, (0, 0, 0, -steps % window)).unflatten(1, (-1, window)).flatten(0, 1)
+        outputs, _ = rnn(windows, torch.stack(states, 2).flatten(1, 2))
     return outputs.reshape(batch, -1, outputs.shape[-1])[:, :steps]
 
 
