@@ -293,7 +293,11 @@ def test_a_broken_header_in_the_middle_is_not_the_end(tmp_path: Path) -> None:
         extract(archive, tmp_path / "out", lambda name: True, quiet)
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>no such file</html>" * 100, gzip.compress(b"hello" * 1000)])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"<html>no such file</html>" * 100, gzip.compress(b"hello" * 1000)],
+    ids=["empty", "a page", "gzip alone"],
+)
 def test_what_is_no_archive_is_refused(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "a.tar.gz").write_bytes(content)
     with pytest.raises(ArchiveError, match="damaged"):
