@@ -38,6 +38,7 @@ class CannotCompile(RuntimeError):
     """There is no compiler here, or it does not know what to do."""
 
 
+@functools.cache
 def compiler(device: torch.device) -> Callable[..., Callable[..., Any]]:
     """The `Build` for a device. On a CPU it raises CannotCompile; elsewhere it compiles at the first call, and this raises."""
     if device.type == "cpu":

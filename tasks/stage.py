@@ -72,9 +72,8 @@ def main() -> int:
         machine.override(name, value)
     for name, value in order["attempt"].items():
         machine.override(name, value)
-    os.environ.setdefault(
-        "NVIDIA_TF32_OVERRIDE", "0"
-    )  # float32 has 24 bits on a card too, or CPU and card would differ
+    # float32 has 24 bits on a card too, or CPU and card would differ
+    os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(machine.workdir() / folders.COMPILED))
     importlib.import_module(order["module"])
     task = luigi.task_register.Register.get_task_cls(order["family"]).from_str_params(order["parameters"])
