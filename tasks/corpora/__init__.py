@@ -3,6 +3,7 @@
 `find("sc09").cls().download(...)`. Importing this package, and every corpus in it, loads nothing heavy.
 """
 
+import functools
 import importlib
 import pkgutil
 from dataclasses import dataclass
@@ -41,6 +42,7 @@ def names() -> list[str]:
     return sorted(name for name in found if name != "base" and not name.startswith("_"))
 
 
+@functools.cache  # every task of a benchmark asks, and an answer takes a look at the disk
 def find(name: str) -> Plugin:
     """The corpus of that name, written with `-` or `_`.
 
