@@ -1,5 +1,6 @@
 """Timesteps one after the other, by periods, and as one CUDA graph: what the engine in `stepping.py` runs."""
 
+import gc
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,7 @@ def in_periods(tick: Run, steps: "Steps", codes: Tensor, first: int, rows: list[
 
 def cuda_graph(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
     """What the function does on the device, as one CUDA graph; it is not run."""
+    gc.collect()  # an earlier engine, which refers to itself, would take its graph along in the middle of this one
     graph = torch.cuda.CUDAGraph()
     # PyTorch's own stream for this lies on whatever card was the current one when it was first needed.
     with torch.cuda.device(device), torch.cuda.graph(graph, stream=torch.cuda.Stream(device)):

@@ -1,5 +1,6 @@
 """How many samples to draw at once: as many as memory holds, since the work of a batch grows more slowly than the batch."""
 
+import contextlib
 import gc
 import os
 from collections.abc import Callable
@@ -12,6 +13,8 @@ from torch import Tensor
 from models.generators.base import Generator
 from models.stepping import Steps
 
+# Where a container sees the limits that it is under: of version 2, and of version 1.
+CONTROL_GROUPS = (Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/memory"))
 SHARE = 0.5  # of the memory that is free: what a sample takes is an estimate, and others come along
 Drawn = TypeVar("Drawn")
 
@@ -27,9 +30,21 @@ def free_bytes(device: torch.device) -> int:
         return int(torch.cuda.mem_get_info(device)[0])
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
+        free = 1024 * int(next(line for line in lines if line.startswith("MemAvailable")).split()[1])
     except (OSError, StopIteration):  # not Linux: half of what is built in
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        free = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+    return min([free, *(left for place in CONTROL_GROUPS if (left := left_in(place)) is not None)])
+
+
+def left_in(place: Path) -> int | None:
+    """What a container has left of the memory that it is given; None where there is no limit."""
+    for limit, used in (("memory.max", "memory.current"), ("memory.limit_in_bytes", "memory.usage_in_bytes")):
+        with contextlib.suppress(OSError, ValueError):  # of another version; "max", which is no limit
+            given = int((place / limit).read_text(encoding="ascii"))
+            statistics = dict(line.split() for line in (place / "memory.stat").read_text(encoding="ascii").splitlines())
+            files = int(statistics.get("inactive_file", 0))  # kept as long as nobody needs the memory
+            return max(0, given - int((place / used).read_text(encoding="ascii")) + files)
+    return None
 
 
 def or_less(batch: int, draw: Callable[[int], Drawn]) -> tuple[int, Drawn]:

@@ -25,6 +25,10 @@ from models.recording import Recording, in_periods, recorded, stepped
 Run = Callable[..., Any]
 
 
+class RunsPlainly(UserWarning):
+    """What should have been compiled could not be: everything is as it should be, but slower."""
+
+
 class Build(Protocol):
     """Makes `function(weights, *tensors)` a function of the tensors alone; `examples` are tensors of their shapes."""
 
@@ -144,12 +148,12 @@ class Drawing:
         uniforms: (batch, timesteps of the piece) each; all but the last of a multiple of `whole_pieces` timesteps
         Raises ValueError for pieces of another shape.
         """
-        first, codes = 0, self.start()
+        first, codes, span = 0, self.start(), self.whole_pieces(1)
         for piece in uniforms:
             if len(piece) != self.batch:
                 raise ValueError(f"uniforms have {len(piece)} rows, and this engine draws batches of {self.batch}")
-            if first % self.steps.period:
-                raise ValueError(f"a piece begins at timestep {first}, which is no multiple of {self.steps.period}")
+            if first % span:
+                raise ValueError(f"a piece begins at timestep {first}, which is no multiple of {span}")
             rows, prefix = [piece.t().contiguous()], 0
             if given is not None and given.shape[1]:
                 prefix = min(piece.shape[1], max(0, given.shape[1] - first))
@@ -214,7 +218,7 @@ class Drawing:
         try:
             make()
         except CannotCompile as error:
-            warnings.warn(f"{error}; samples are drawn without, which takes longer", stacklevel=5)
+            warnings.warn(f"{error}; samples are drawn without, which takes longer", RunsPlainly, stacklevel=5)
             self.compiled, self._build, self._ticks = False, plainly, {}
             self.steps = self.model.steps(self.batch, fused=False)
             return False

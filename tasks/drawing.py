@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from tasks import folders, machine, streaming
 from tasks.artifact import Progress
 from tasks.continuing import Prefix, columns, file_name, order, prefix_metrics
+from tasks.errors import warnings_told
 from tasks.training import clip_format, device
 
 if TYPE_CHECKING:
@@ -51,12 +52,14 @@ def draw(
     from models.generators.base import Samples
     from models.randomness import SampleRandom
     from models.sampling_batch import fitting, or_less
+    from models.stepping import RunsPlainly
 
     torch.set_num_threads(machine.threads())
     model = models.load(train, device())
     model.compiled = {"auto": None, "always": True, "never": False}[machine.setting("compiled")]
     sharing = machine.at_once() if model.device.type == "cpu" else 1  # a card belongs to one stage
     batch = int(machine.setting("sampling_batch")) or fitting(model, stop - start, sharing)
+    folders.remember(out, sampling_batch=batch)
     prefix = given[1] if given else None
     clips = load_split(given[0], given[1].split) if given else None
     chosen = order(*given, seed, stop) if given else []
@@ -76,12 +79,14 @@ def draw(
         return drawn
 
     found, first = [], start
-    while first < stop:
-        progress(first - start, stop - start, "samples")
-        batch, drawn = or_less(min(batch, stop - first), partial(some, first))
-        found.append(drawn)
-        first += batch
-        gc.collect()  # engines refer to themselves, and the next batch needs the memory
+    # a shard's log is removed with the shard
+    with warnings_told(RunsPlainly, getattr(progress, "note", print)):
+        while first < stop:
+            progress(first - start, stop - start, "samples")
+            batch, drawn = or_less(min(batch, stop - first), partial(some, first))
+            found.append(drawn)
+            first += batch
+            gc.collect()  # engines refer to themselves, and the next batch needs the memory
     nats = [drawn.log_likelihood.cpu().numpy() for drawn in found if drawn.log_likelihood is not None]
     labels = [label for drawn in found if drawn.labels is not None for label in drawn.labels.tolist()]
     likelihood = np.concatenate(nats) if nats else None

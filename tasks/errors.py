@@ -1,9 +1,12 @@
 """What can go wrong that is not a bug: errors whose message is all that a person needs to read."""
 
+import contextlib
 import difflib
 import errno
 import re
-from collections.abc import Iterable
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 
 class EarshotError(Exception):
@@ -41,3 +44,20 @@ def unknown(what: str, value: str, choices: Iterable[str], hint: str = "") -> st
     near = difflib.get_close_matches(value, choices, n=1)
     guess = f" Did you mean {near[0]}?" if near else ""
     return f"unknown {what} {value!r}.{guess} Available: {', '.join(choices) or 'none'}.{' ' + hint if hint else ''}"
+
+
+@contextlib.contextmanager
+def warnings_told(kind: type[Warning], tell: Callable[[str], None]) -> Iterator[None]:
+    """Meanwhile, warnings of that kind are told, each once; others go where they always go."""
+    shown = warnings.showwarning
+
+    def show(message: Any, category: Any, *where: Any, **more: Any) -> None:
+        if issubclass(category, kind):
+            tell(str(message))
+        else:
+            shown(message, category, *where, **more)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("once", kind)
+        warnings.showwarning = show
+        yield

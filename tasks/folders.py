@@ -62,6 +62,12 @@ def write_json(path: Path, value: Any) -> None:
         raise
 
 
+def remember(building: Path, **settings: Any) -> None:
+    """Let an attempt that is resumed keep what this one has chosen. Nothing, where no attempt is made in the folder."""
+    if (building / ATTEMPT).exists():
+        write_json(building / ATTEMPT, read_json(building / ATTEMPT) | settings)
+
+
 def read_json(path: Path) -> Any:
     """The JSON in `path`, parsed once per version of the file. Raises ValueError that names it where it is damaged."""
     status = path.stat()

@@ -89,7 +89,15 @@ def _prepare(task: ArtifactTask, building: Path) -> None:
     attempt = building / folders.ATTEMPT
     if not attempt.exists():  # these settings of the first attempt decide the bits of a resumed one
         folders.write_json(attempt, {name: machine.setting(name) for name in machine.OF_AN_ATTEMPT})
+    elif _died_of(building) == -signal.SIGKILL:  # of too many samples at once, most likely
+        folders.remember(building, sampling_batch=machine.setting("sampling_batch"))
     (building / folders.DIED).unlink(missing_ok=True)
+
+
+def _died_of(building: Path) -> int:
+    """The exit status of the last attempt, where it failed; else 0."""
+    died = building / folders.DIED
+    return int(folders.read_json(died)["status"]) if died.exists() else 0
 
 
 def _run(task: ArtifactTask, building: Path, lock: int) -> None:

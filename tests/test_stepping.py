@@ -101,6 +101,20 @@ def test_compiled_steps_draw_the_same(name: str, batch: int, tmp_path: Path, mon
     assert torch.equal(again, plain)
 
 
+@compiler.needed
+def test_compiled_steps_continue_and_keep_to_the_nucleus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    net = net_of("wavenet")
+    asked = (torch.randint(256, (1, 20), generator=torch.Generator().manual_seed(2)), 0.8, 0.7)
+    expected, nats = Drawing(net, 1)(uniforms(1), *asked)
+    drawing = Drawing(net, 1, compiled=True)
+    codes, nats_compiled = drawing(uniforms(1), *asked)
+    assert drawing.compiled
+    assert torch.equal(codes, expected)
+    assert torch.equal(codes[:, :20], asked[0])
+    torch.testing.assert_close(nats_compiled, nats, rtol=1e-4, atol=0)
+
+
 def test_what_is_compiled_is_kept_for_machines_of_one_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
     made: list[Path] = []
@@ -194,6 +208,37 @@ def test_nothing_runs_for_the_first_time_while_it_is_recorded() -> None:
     assert run == set(built_ones)
     assert new_while_recorded == []
     assert torch.equal(codes.t(), expected)
+
+
+@compiler.needed
+@pytest.mark.parametrize(
+    "name",
+    ["samplernn", pytest.param("wavenet", marks=pytest.mark.slow), pytest.param("sashimi", marks=pytest.mark.slow)],
+)
+def test_compiled_as_for_a_card_spans_draw_the_same(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All but the card: `torch.compile` understands the steps, and compiles none of them while they are recorded."""
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(compiling, "compiler", lambda device: compiling.just_in_time)
+    torch._dynamo.reset()
+    net, counted = net_of(name), torch._dynamo.utils.counters["stats"]
+    expected, nats = Drawing(net, 3)(uniforms(3))
+    drawing, at_first = Drawing(net, 3, compiled=True), counted["unique_graphs"]
+    assert drawing.compiled
+    compiled: list[int] = []
+
+    def record(function: Callable[[], None], device: torch.device) -> Callable[[], None]:
+        compiled.append(counted["unique_graphs"])
+        return function
+
+    with torch.inference_mode():
+        rows = [uniforms(3).t().contiguous()]
+        tick = drawing._tick(1.0, 1.0, rows)
+        drawing.steps.reset()
+        codes, worth = Recording(tick, drawing.steps, drawing.start(), rows, record).run(rows)
+    assert compiled == [counted["unique_graphs"]]
+    assert compiled[0] > at_first
+    assert torch.equal(codes.t(), expected)
+    torch.testing.assert_close(worth.double().sum(0), nats, rtol=1e-4, atol=0)
 
 
 def test_a_card_without_a_compiler_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:

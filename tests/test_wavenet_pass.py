@@ -73,7 +73,7 @@ def test_a_draw_of_whole_periods_is_that_of_single_timesteps() -> None:
     size = single.whole_pieces(1)
     pieces = list(single.stream(uniforms.split(size, 1), given))
     assert torch.equal(torch.cat([piece for piece, _ in pieces], 1), expected)
-    with pytest.raises(ValueError, match="begins at timestep 9, which is no multiple of 8"):
+    with pytest.raises(ValueError, match="begins at timestep 9, which is no multiple of 16"):
         list(single.stream(uniforms.split(9, 1)))
 
 
