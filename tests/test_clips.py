@@ -14,8 +14,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
+import torch
 
-from models.clips import load_split
+from models import clips
+from models.clips import ClipArray, load_split
 from models.clips import to_int16 as to_int16_of_models
 from tasks import audio
 from tasks.clips import prepare_clips
@@ -75,6 +77,7 @@ def test_splits_are_contiguous_and_load_bit_for_bit(tmp_path: Path) -> None:
     assert [row["source"] for row in rows] == [f"{n}.wav" for n in (1, 3, 5, 7, 2, 6, 0, 4, 8)]
     assert [int(row["index"]) for row in rows] == list(range(9))
     test = load_split(tmp_path / "out", "test")
+    assert isinstance(test.codes, np.memmap), "a corpus may be larger than memory"
     for position, number in enumerate((0, 4, 8)):
         assert np.array_equal(test.codes[position], soundfile.read(tmp_path / f"{number}.wav", dtype="int16")[0])
     assert test.labels is not None
@@ -85,6 +88,15 @@ def test_splits_are_contiguous_and_load_bit_for_bit(tmp_path: Path) -> None:
     every = np.concatenate([load_split(tmp_path / "out", split).codes for split in ("train", "validation", "test")])
     assert metrics["peak"] == np.abs(every.astype(int)).max() / 32768
     assert metrics["rms"] == pytest.approx(np.sqrt(np.mean((every / 32768) ** 2)), rel=1e-12)
+
+
+def test_a_batch_goes_to_its_device_in_16_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    moved = []
+    monkeypatch.setattr(clips, "_to", lambda x, device: moved.append((x.dtype, tuple(x.shape), device)) or x)
+    codes = noise(T * 4).reshape(4, T)
+    batch = ClipArray(codes, np.full(4, T)).batch([2, 0], "cuda")
+    assert (torch.int16, (2, T), "cuda") in moved
+    assert torch.equal(batch.waveforms, torch.from_numpy(codes[[2, 0]]).float() / 32768)
 
 
 def test_the_number_of_workers_does_not_matter(tmp_path: Path) -> None:
