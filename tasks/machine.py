@@ -89,6 +89,11 @@ def gpus() -> list[str]:
     return [str(number) for number in range(count)]
 
 
+def gpus_of_run() -> int:
+    """How many GPUs the stages of this run share. A stage itself sees those alone that it was given, or none."""
+    return int(os.environ.get("EARSHOT_GPUS", len(gpus())))
+
+
 @contextmanager
 def lease_gpu() -> Iterator[str]:
     """A GPU that no other stage on this machine uses, as a value for CUDA_VISIBLE_DEVICES ("" where there is none).

@@ -25,6 +25,7 @@ from tasks.errors import AlreadyRunning, EarshotError, StageFailed, StaleArtifac
 
 PREEMPTED = 75  # the stage's exit status after a SIGTERM: it stopped in order and can go on (EX_TEMPFAIL)
 PR_SET_PDEATHSIG = 1
+FOR_A_STAGE = ("workdir", "device", "keep_every", "sampling_shard", "source", "stale")
 GRACE_SECONDS = 60.0  # how long a stage may take to save its state
 
 
@@ -129,7 +130,7 @@ def _start(task: ArtifactTask, building: Path, lock: int, gpu: str) -> subproces
         "module": type(task).__module__,
         "family": task.task_family,
         "parameters": task.to_str_params(),
-        "machine": {name: machine.setting(name) for name in ("workdir", "device", "keep_every", "source", "stale")},
+        "machine": {name: machine.setting(name) for name in FOR_A_STAGE},
         "attempt": attempt,
         "command": provenance.command(),
     }
@@ -140,6 +141,7 @@ def _start(task: ArtifactTask, building: Path, lock: int, gpu: str) -> subproces
         "OPENBLAS_NUM_THREADS": threads,
         "NUMBA_NUM_THREADS": threads,
         "CUDA_VISIBLE_DEVICES": gpu,
+        "EARSHOT_GPUS": str(machine.gpus_of_run()),
         "MPLBACKEND": "Agg",
         "PYTHONUNBUFFERED": "1",
         "EARSHOT_SUPERVISOR": str(os.getpid()),

@@ -9,6 +9,7 @@ from typing import Any
 import luigi
 
 from tasks.artifact import ArtifactTask, Progress
+from tasks.generator import shard_size
 
 
 class Count(ArtifactTask):
@@ -63,7 +64,7 @@ class Copy(ArtifactTask):
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         (out / "copy.txt").write_bytes((self.inputs()["count"].folder / "numbers.txt").read_bytes())
         (out / "threads.txt").write_text(os.environ["OMP_NUM_THREADS"])
-        return {}
+        return {"shard": shard_size(300)}
 
 
 class Sum(ArtifactTask):
