@@ -152,7 +152,7 @@ def _start(task: ArtifactTask, building: Path, lock: int, gpus: str, attempt: di
     with open(building / folders.LOG, "ab") as log:
         return subprocess.Popen(
             [sys.executable, "-m", *(spread if attempt["processes"] > 1 else ["tasks.stage"]), json.dumps(order)],
-            # Of a descriptor that is none of the standard ones, torchrun makes nothing known to the processes that it starts.
+            # Of our descriptors, torchrun hands on the standard ones alone: so its processes keep the lock, too.
             stdin=lock if attempt["processes"] > 1 else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
