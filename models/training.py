@@ -8,6 +8,7 @@ the uninterrupted one, on a CPU at the same thread count.
 import atexit
 import os
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,8 @@ def _launch(device: str, precision: str) -> "Fabric":
     if "TORCHELASTIC_RUN_ID" in os.environ:
         # Some networks have parameters that never get a gradient (a WaveNet's last residual output), and with several
         # parts each update leaves the others' out.
-        options["strategy"] = DDPStrategy(find_unused_parameters=True)
+        # While the first process listens, the others wait for it; a slow generator draws for more than the usual ten minutes.
+        options["strategy"] = DDPStrategy(find_unused_parameters=True, timeout=timedelta(hours=6))
         options["devices"] = int(os.environ["LOCAL_WORLD_SIZE"])
         options["num_nodes"] = int(os.environ["WORLD_SIZE"]) // int(os.environ["LOCAL_WORLD_SIZE"])
     else:

@@ -51,6 +51,8 @@ class TrainingRun:
         self.batches = Batches(train, config.batch_size, seed, balanced=config.balanced_classes)
         about = {"seed": seed, "training clips": len(train), "validation clips": len(validation)}
         self.state = TrainingState(fabric, model, folder, config, steps, about)
+        norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+        self.statistics = [s for norm in norms for s in (norm.running_mean, norm.running_var) if s is not None]
         self.begun = self.saved = time.monotonic()
         self.seconds_before = self.state.at.seconds
         self.pending: list[tuple[int, str, Tensor, dict[str, Any]]] = []
@@ -75,6 +77,7 @@ class TrainingRun:
                 )
                 if asked:
                     self._save(monitor)
+                    self.fabric.barrier()  # until it is on disk: of processes that leave one by one, torchrun ends the rest
                     reason = interruption.requested or "a signal to another process"
                     raise Preempted(f"{reason}: the training is kept at step {at.step} of {self.steps}")
                 self._between_steps(monitor, listen, late, overdue)
@@ -148,6 +151,7 @@ class TrainingRun:
                 self._update(part, substep, self.batches.indices(number))
                 number += 1
         state.objective.release()
+        self._share_statistics()
         state.at.step += 1
         if state.average:
             state.average.update(state.at.step)
@@ -181,6 +185,14 @@ class TrainingRun:
             clip_grad_value_(self.state.objective.parts[part], self.config.gradient_clip_value)
         self.state.optimizers[part].step()
         self.state.optimizers[part].zero_grad()
+
+    def _share_statistics(self) -> None:
+        """Let the running statistics of batch norms be the means over all processes, each of which normalizes its own part."""
+        if self.fabric.world_size > 1 and self.statistics:
+            flat = torch.cat([s.flatten() for s in self.statistics])
+            means = cast(Tensor, self.fabric.all_reduce(flat, reduce_op="mean"))
+            for mine, shared in zip(self.statistics, means.split([s.numel() for s in self.statistics]), strict=True):
+                mine.copy_(shared.view_as(mine))
 
     def _settle(self) -> float:
         """Read the losses since the last time into the window of the curve's next row; the first part's last one."""

@@ -1,13 +1,14 @@
 """Runs the benchmark from `python -m pipeline.<corpus>`: flags, plan, progress, an honest exit status, a closing summary."""
 
 import contextlib
+import itertools
 import logging
 import os
 import re
 import signal
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -86,14 +87,21 @@ def configure(options: Options) -> None:
     from tasks import machine
 
     luigi.configuration.add_config_path(str(machine.REPOSITORY / "luigi.cfg"))
-    for name, value in options.machine.items():
+    if any(word.partition("=")[0] in ("--scheduler-host", "--scheduler-url") for word in options.luigi):
+        luigi.configuration.add_config_path(str(machine.REPOSITORY / "pipeline" / "cluster.cfg"))
+    for name, value in [*options.machine.items(), *machine_flags(options.luigi)]:
         machine.override(name, value)
     config = luigi.configuration.get_config()
-    if any(word.partition("=")[0] in ("--scheduler-host", "--scheduler-url") for word in options.luigi):
-        config.set("core", "local_scheduler", "false")  # in a config file, true silently wins over these flags
-        config.set("worker", "keep_alive", "true")  # a machine with nothing to do waits for the others
     config.set("core", "no_configure_logging", "true")
     config.set("core", "no_lock", "true")  # Luigi's lock is per command line; ours is per folder
+
+
+def machine_flags(words: list[str]) -> Iterator[tuple[str, str]]:
+    """Machine settings in Luigi's spelling, `--machine-processes 2`: they count before Luigi reads its flags."""
+    for word, following in itertools.zip_longest(words, words[1:], fillvalue=""):
+        flag, equals, value = word.partition("=")
+        if flag.startswith("--machine-"):
+            yield flag.removeprefix("--machine-").replace("-", "_"), value if equals else following
 
 
 def benchmark(options: Options) -> "RunBenchmark":
@@ -111,6 +119,7 @@ def benchmark(options: Options) -> "RunBenchmark":
     check_luigis_flags(options.luigi)
     if machine.setting("device") == "cuda" and not machine.gpus():
         raise EarshotError("--device cuda: no GPU is visible here; leave it out, or say --device cpu")
+    machine.processes()  # raises where there cannot be as many
     for model in options.models:
         check_plugin("generators", model)
     assignments = [*setting_tools.of_corpus(options.corpus, options.models, options.preset), *options.assignments]

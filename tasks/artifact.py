@@ -41,6 +41,7 @@ FOLLOWING = {
 STAGES = tuple(FOLLOWING)
 
 logging.getLogger("luigi-interface").addFilter(console.WithoutOurTracebacks())
+machine.limit_gpus()
 
 _seen: dict[str, bool] | None = None
 
@@ -77,6 +78,7 @@ class ArtifactTask(luigi.Task):
     derived:  cheap to make and made from whatever is there: rebuilt without asking when it no longer matches
     unhashed: files, or `directory/` prefixes, that may differ between equal builds (event files with the time of day)
     uses_gpu: whether the stage is given a GPU, where there is one
+    spreads:  whether the stage may run as several processes, each with a GPU of its own (luigi.cfg's `processes`)
     """
 
     VERSION: ClassVar[int]
@@ -84,6 +86,7 @@ class ArtifactTask(luigi.Task):
     derived: ClassVar[bool] = False
     unhashed: ClassVar[tuple[str, ...]] = ()
     uses_gpu: ClassVar[bool] = False
+    spreads: ClassVar[bool] = False
 
     def place(self) -> Path:
         """The artifact's folder, relative to the workdir."""
@@ -123,7 +126,13 @@ class ArtifactTask(luigi.Task):
 
     @property
     def resources(self) -> dict[str, int]:  # type: ignore[override]
-        return {"gpu": 1} if self.uses_gpu and machine.gpus() else {}
+        """The GPUs that it needs, where they are counted on this machine alone.
+
+        `luigid` would count those of all machines together; there the lease on each one's GPUs keeps stages apart.
+        """
+        if not (self.uses_gpu and machine.gpus() and machine.schedules_alone()):
+            return {}
+        return {"gpu": machine.processes() if self.spreads else 1}
 
     def requires(self) -> Mapping[str, luigi.Task]:
         return self.inputs()
@@ -144,6 +153,8 @@ class ArtifactTask(luigi.Task):
 
     def _complete(self) -> bool:
         self.place()  # raises for a preset or a setting that does not exist, before any input is scheduled
+        if self.spreads:
+            machine.processes()  # raises for more than this machine can do
         if not all(task.complete() for task in self.inputs().values()):
             return False
         if not (self.folder / folders.MANIFEST).exists():

@@ -81,6 +81,7 @@ class TrainClassifier(ClassifierTask):
     stage = "classifier"
     unhashed = ("tensorboard/", "checkpoints/")
     uses_gpu = True
+    spreads = True
 
     def spaces(self) -> tuple[str, ...]:
         return ("corpus", "classifier")

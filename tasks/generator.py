@@ -226,7 +226,7 @@ def shard_size(count: int) -> int:
 
     Raises EarshotError where luigi.cfg's `sampling_shard` is no number of samples.
     """
-    asked, gpus = int(machine.setting("sampling_shard")), len(machine.gpus())
+    asked, gpus = int(machine.setting("sampling_shard")), machine.gpus_of_run()
     if asked < 0:
         raise EarshotError(f"sampling_shard={asked} in luigi.cfg must not be negative; 0 leaves it to the machine")
     if asked or not gpus:

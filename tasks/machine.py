@@ -6,15 +6,19 @@ another number of threads adds its sums in another order. So the number is fixed
 
 import functools
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import luigi
 
+from tasks.errors import EarshotError
+
 DEVICES = Path("/dev")
 # An attempt keeps them when it is resumed: they decide its last bits.
-OF_AN_ATTEMPT = ("threads", "sampling_batch", "compiled")
+OF_AN_ATTEMPT = ("threads", "processes", "sampling_batch", "compiled")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
@@ -25,7 +29,10 @@ class machine(luigi.Config):  # noqa: N801  (the name is the section in luigi.cf
     device = luigi.ChoiceParameter(
         default="auto", choices=["auto", "cpu", "cuda"], description="auto: a GPU where there is one"
     )
-    threads = luigi.IntParameter(default=1, description="CPU threads of one stage")
+    threads = luigi.IntParameter(default=1, description="CPU threads of one process of a stage")
+    processes = luigi.IntParameter(
+        default=1, description="over how many processes a training is spread, each on a GPU of its own, or on CPU cores"
+    )
     sampling_batch = luigi.IntParameter(default=0, description="samples drawn at once; 0: as many as memory holds")
     sampling_shard = luigi.IntParameter(
         default=0, description="samples of which a draw's shards are made; 0: 128, more where there are GPUs"
@@ -72,6 +79,27 @@ def threads() -> int:
     return max(1, int(setting("threads")))
 
 
+def processes() -> int:
+    """Over how many processes a training is spread.
+
+    Raises EarshotError where it cannot be, before it would wait for GPUs that are not there.
+    """
+    count, most = int(setting("processes")), min(len(gpus()), gpu_limit())
+    if count < 1:
+        raise EarshotError(f"processes={count} in luigi.cfg must be at least 1, which does not spread a training")
+    if most and count > most:
+        raise EarshotError(
+            f"processes={count} in luigi.cfg: each process of a training takes a GPU of its own, and stages may use {most} "
+            f"here; set 1 to {most}, or spread it over CPU cores with --device cpu"
+        )
+    return count
+
+
+def rank() -> int:
+    """Which of its stage's processes this one is; the first, or the only one, is 0."""
+    return int(os.environ["RANK"]) if "TORCHELASTIC_RUN_ID" in os.environ else 0
+
+
 def at_once() -> int:
     """How many stages this machine's cores are enough for."""
     return max(1, cores() // threads())
@@ -79,8 +107,11 @@ def at_once() -> int:
 
 def gpus() -> list[str]:
     """The GPUs that stages may use, by the names that CUDA_VISIBLE_DEVICES takes; found without touching CUDA."""
-    if setting("device") == "cpu":
-        return []
+    return [] if setting("device") == "cpu" else visible_gpus()
+
+
+def visible_gpus() -> list[str]:
+    """Those of which one could be used."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [name for name in visible.split(",") if name.strip() and name.strip() != "-1"]
@@ -89,26 +120,70 @@ def gpus() -> list[str]:
     return [str(number) for number in range(count)]
 
 
-@contextmanager
-def lease_gpu() -> Iterator[str]:
-    """A GPU that no other stage on this machine uses, as a value for CUDA_VISIBLE_DEVICES ("" where there is none).
+def gpus_of_run() -> int:
+    """How many GPUs the stages of this run share. A stage itself sees those alone that it was given, or none."""
+    return int(os.environ.get("EARSHOT_GPUS", len(gpus())))
 
-    Luigi's resources count GPUs and do not say which one; a locked file per GPU does. Waits until one is free.
+
+def limit_gpus() -> None:
+    """Tell Luigi's local scheduler how many GPUs there are, unless luigi.cfg does: of what it was not told, there is one.
+
+    Called when tasks are imported: before the scheduler is made, by whatever command, and before its flags are read.
     """
-    import fcntl
-    import tempfile
-    import time
+    config = luigi.configuration.get_config()
+    if visible_gpus() and not config.has_option("resources", "gpu"):
+        config.set("resources", "gpu", str(len(visible_gpus())))
 
+
+def gpu_limit() -> int:
+    """How many GPUs all stages together may use, as the local scheduler sees it."""
+    return luigi.configuration.get_config().getint("resources", "gpu", len(gpus()))
+
+
+def schedules_alone() -> bool:
+    """Whether this run has a scheduler of its own, rather than `luigid`, which it shares with other machines."""
+    return bool(luigi.interface.core().local_scheduler)
+
+
+@contextmanager
+def lease_gpus(count: int) -> Iterator[str]:
+    """GPUs that no other stage on this machine uses, as a value for CUDA_VISIBLE_DEVICES ("" where there are none).
+
+    Luigi's resources count GPUs and do not say which ones; a locked file per GPU does. Waits until as many are free.
+    Raises ValueError where there are not as many.
+    """
     names = gpus()
+    if 0 < len(names) < count:
+        raise ValueError(
+            f"it began with {count} processes, each on a GPU of its own, and {len(names)} are visible here: run the command "
+            f"where there are {count}, or remove the unfinished folder to begin again"
+        )
     while names:
-        for name in names:
-            path = Path(tempfile.gettempdir()) / f"earshot-gpu-{name}.lock"
-            with open(path, "a") as file:
-                try:
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    continue
-                yield name
+        with ExitStack() as held:
+            if taken := _take(names, count, held):
+                yield ",".join(taken)
                 return
         time.sleep(1.0)
     yield ""
+
+
+def _take(names: Sequence[str], count: int, held: ExitStack) -> list[str]:
+    """Lock so many of the GPUs, or none: two trainings would wait for each other for ever if each held half of them."""
+    import fcntl
+
+    folder, taken = Path(tempfile.gettempdir()), []
+    with open(folder / "earshot-gpus.lock", "a") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        for name in names:
+            file = open(folder / f"earshot-gpu-{name}.lock", "a")  # noqa: SIM115
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.close()
+                continue
+            held.enter_context(file)
+            taken.append(name)
+            if len(taken) == count:
+                return taken
+        held.close()
+    return []

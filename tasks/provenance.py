@@ -22,6 +22,7 @@ def record(started: float, command: str = "") -> dict[str, Any]:
     """Who made the artifact that is being finished, where, with what and in what time.
 
     started: when this attempt began, in seconds since the epoch; command: what the person typed
+    Of a training that is spread, processor_seconds and peak_memory_bytes are those of the first process.
     """
     usage = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     ended = time.time()
@@ -34,6 +35,7 @@ def record(started: float, command: str = "") -> dict[str, Any]:
         "processor": f"{host.processor()}, {os.cpu_count()} cores",
         "device": _device(),
         "threads": machine.threads(),
+        "processes": machine.processes(),
         "command": command,
         "started": _spell(started),
         "ended": _spell(ended),

@@ -1,5 +1,7 @@
 """`python -m tasks.stage ORDER`: the process in which one artifact is built. Started by tasks/supervisor.py, not by people.
 
+Of a training that is spread, it is one of several processes, which tasks/ranks.py starts: the first reports and writes.
+
 Everything printed goes to the artifact's `log.txt`, which the supervisor made our standard error; the original standard
 output carries progress and the error message to the supervisor, a JSON object a line.
 """
@@ -82,17 +84,21 @@ def main() -> int:
     os.dup2(2, 1)
     reporter, stop = Reporter(pipe, building), Stop()
     for signum in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(signum, stop)
+        # One of several, until it trains, may wait for another one where Python does not hear; it has nothing to save.
+        signal.signal(signum, signal.SIG_DFL if machine.processes() > 1 else stop)
     try:
         make(task, building, reporter, order["command"])
     except KeyboardInterrupt:
         stop.heard = True
-        print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {STOPPED}")
+        if machine.processes() == 1:
+            say_stopped()
         return PREEMPTED
     except Exception as error:
         reporter.send({"error": in_words(error)})
         with contextlib.suppress(OSError):  # the log's disk may be full, which may be the very error
             traceback.print_exc()
+        if machine.processes() > 1:  # at once: parting from the others in good order would wait for them
+            os._exit(1)
         return 1
     return 0
 
@@ -102,16 +108,28 @@ def make(task: ArtifactTask, building: Path, reporter: Reporter, command: str) -
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {task.task_family} -> {task.place()} (process {os.getpid()})")
     started = time.time()
     metrics = task.build(building, reporter)
+    if machine.rank():
+        return
     folders.write_json(building / folders.METRICS, metrics)
     record = provenance.record(started, command) | {"request": request(task)}
     folders.write_json(building / folders.PROVENANCE, record)
     print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} finished after {record['seconds']:.1f} s")
-    sys.stdout.flush()
-    with open(os.devnull, "w") as nowhere:  # the log is part of the manifest: it must not grow any more
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
+    close_log()
     replace = None if task.derived else machine.workdir()
     folders.publish(building, task.folder, task.unhashed, replace)
+
+
+def say_stopped() -> None:
+    """The log's last line after a SIGTERM."""
+    print(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {STOPPED}")
+
+
+def close_log() -> None:
+    """Write nothing any more: the log is part of the manifest, and must not grow once that is written."""
+    sys.stdout.flush()
+    with open(os.devnull, "w") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+        os.dup2(nowhere.fileno(), 2)
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 The work itself happens in `python -m tasks.stage`: a process that has never forked from one that used torch or CUDA,
 with its own thread count and GPU, whose whole output is the artifact's log. It dies with us; we forward a SIGTERM to it,
-so that a training can save its state before it goes.
+so that a training can save its state before it goes. A training that is spread over several processes runs under
+`python -m tasks.ranks`, which does for them what we do for one.
 """
 
 import contextlib
@@ -25,6 +26,7 @@ from tasks.errors import AlreadyRunning, EarshotError, StageFailed, StaleArtifac
 
 PREEMPTED = 75  # the stage's exit status after a SIGTERM: it stopped in order and can go on (EX_TEMPFAIL)
 PR_SET_PDEATHSIG = 1
+FOR_A_STAGE = ("workdir", "device", "keep_every", "sampling_shard", "source", "stale")
 GRACE_SECONDS = 60.0  # how long a stage may take to save its state
 
 
@@ -103,9 +105,11 @@ def _died_of(building: Path) -> int:
 def _run(task: ArtifactTask, building: Path, lock: int) -> None:
     name, started = str(task.place()), time.monotonic()
     resumes = (building / folders.LOG).exists()
-    with machine.lease_gpu() if task.uses_gpu else contextlib.nullcontext("") as gpu:
+    attempt = folders.read_json(building / folders.ATTEMPT)
+    processes = int(attempt.get("processes", 1)) if task.spreads else 1
+    with machine.lease_gpus(processes) if task.uses_gpu else contextlib.nullcontext("") as gpus:
         console.say(name, "continues where it stopped" if resumes else "starts")
-        process = _start(task, building, lock, gpu)
+        process = _start(task, building, lock, gpus, attempt | {"processes": processes})
         try:
             error = _watch(name, process)
             status = process.wait()
@@ -117,7 +121,7 @@ def _run(task: ArtifactTask, building: Path, lock: int) -> None:
     if status == 0:
         task.clean_up()
     if status != 0 or not task.complete():
-        reason = error or _explain_status(status)
+        reason = error or explain_status(status)
         with contextlib.suppress(OSError):  # the disk may be full, which may be the very reason
             folders.write_json(building / folders.DIED, {"error": reason, "status": status, "time": time.time()})
         raise StageFailed(f"{reason}\n  The whole story: {building / folders.LOG}")
@@ -131,13 +135,13 @@ def _run(task: ArtifactTask, building: Path, lock: int) -> None:
     console.finished(name, seconds, task.headline(metrics), task.account(metrics))
 
 
-def _start(task: ArtifactTask, building: Path, lock: int, gpu: str) -> subprocess.Popen[str]:
-    attempt = folders.read_json(building / folders.ATTEMPT)
+def _start(task: ArtifactTask, building: Path, lock: int, gpus: str, attempt: dict[str, Any]) -> subprocess.Popen[str]:
+    spread = ["tasks.ranks", str(attempt["processes"])]
     order = {
         "module": type(task).__module__,
         "family": task.task_family,
         "parameters": task.to_str_params(),
-        "machine": {name: machine.setting(name) for name in ("workdir", "device", "keep_every", "source", "stale")},
+        "machine": {name: machine.setting(name) for name in FOR_A_STAGE},
         "attempt": attempt,
         "command": provenance.command(),
     }
@@ -147,15 +151,17 @@ def _start(task: ArtifactTask, building: Path, lock: int, gpu: str) -> subproces
         "MKL_NUM_THREADS": threads,
         "OPENBLAS_NUM_THREADS": threads,
         "NUMBA_NUM_THREADS": threads,
-        "CUDA_VISIBLE_DEVICES": gpu,
+        "CUDA_VISIBLE_DEVICES": gpus,
+        "EARSHOT_GPUS": str(machine.gpus_of_run()),
         "MPLBACKEND": "Agg",
         "PYTHONUNBUFFERED": "1",
         "EARSHOT_SUPERVISOR": str(os.getpid()),
     }
     with open(building / folders.LOG, "ab") as log:
         return subprocess.Popen(
-            [sys.executable, "-m", "tasks.stage", json.dumps(order)],
-            stdin=subprocess.DEVNULL,
+            [sys.executable, "-m", *(spread if attempt["processes"] > 1 else ["tasks.stage"]), json.dumps(order)],
+            # Of our descriptors, torchrun hands on the standard ones alone: so its processes keep the lock, too.
+            stdin=lock if attempt["processes"] > 1 else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=log,
             cwd=machine.REPOSITORY,
@@ -166,13 +172,17 @@ def _start(task: ArtifactTask, building: Path, lock: int, gpu: str) -> subproces
 
 
 def _watch(name: str, process: subprocess.Popen[str]) -> str:
-    """Show the stage's progress until it closes its pipe; returns its error message, if it had one."""
+    """Show the stage's progress until it closes its pipe; returns its error message, if it had one.
+
+    Of several processes the first error counts, since the others fail for want of the one that failed; unless it says of
+    itself that it is the cause.
+    """
     error = ""
     assert process.stdout is not None
     for line in process.stdout:
         message: dict[str, Any] = json.loads(line)
         if "error" in message:
-            error = message["error"]
+            error = message["error"] if not error or message.get("cause") else error
         elif "note" in message:
             console.say(name, message["note"])
         else:
@@ -184,14 +194,15 @@ def _stop(process: subprocess.Popen[str]) -> None:
     """Ask the stage to stop, wait for it, and make sure that it is gone; Ctrl-C twice does not leave it behind."""
     process.terminate()
     try:
-        process.wait(GRACE_SECONDS)
-    except BaseException:
-        process.kill()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(GRACE_SECONDS)
+    finally:
+        process.kill()  # no effect on one that has ended
         process.wait()
-        raise
 
 
-def _explain_status(status: int) -> str:
+def explain_status(status: int) -> str:
+    """What an exit status tells of a stage that could not say anything itself."""
     if status >= 0:
         return f"the stage ended with exit status {status}"
     reason = "; this is what running out of memory looks like" if status == -signal.SIGKILL else ""

@@ -61,6 +61,7 @@ class TrainGenerator(GeneratorTask):
     stage = "train"
     unhashed = ("tensorboard/", "checkpoints/", f"{KEPT}/")
     uses_gpu = True
+    spreads = True
 
     def place(self) -> Path:
         return self.model_place() / "1-train"

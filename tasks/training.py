@@ -26,7 +26,8 @@ def train_generator(
     sample_rate, timesteps = clip_format(clips)
     torch.manual_seed(seed)
     model = plugin.cls(plugin.config(settings), sample_rate, timesteps)
-    save_description(out, model, plugin)
+    if not machine.rank():
+        save_description(out, model, plugin)
 
     def listen() -> tuple[torch.Tensor, int]:
         return model.sample(AUDITION_SAMPLES, SampleRandom(seed)).waveforms, sample_rate
@@ -55,12 +56,15 @@ def train_classifier(
     labels = json.loads((clips / "labels.json").read_text(encoding="utf-8"))
     torch.manual_seed(seed)
     model = plugin.cls(plugin.config(settings), sample_rate, timesteps, labels)
-    save_description(out, model, plugin)
+    if not machine.rank():
+        save_description(out, model, plugin)
     background = clips / BACKGROUND
     if background.exists():
         model.use_background_noise(torch.from_numpy(np.load(background)) / FULL_SCALE)
     train, validation, test = (load_split(clips, split) for split in ("train", "validation", "test"))
     metrics = _fit(model, train, validation, out, seed, progress)
+    if machine.rank():
+        return metrics
     model.to(device()).eval()
     return metrics | {"test": assess(model, test)}
 
@@ -84,14 +88,19 @@ def device() -> str:
 
 
 def _fit(model: Any, train: Any, validation: Any, out: Path, seed: int, progress: Progress, **options: Any) -> Any:
+    """Train, in as many processes as this stage has; what follows is the first one's alone."""
     import torch
 
     from models.training import Preempted, fit
+    from tasks import ranks
 
     torch.set_num_threads(machine.threads())
     try:
-        return fit(
+        result = fit(
             model, train, validation, out, config=model.config, seed=seed, device=device(), progress=progress, **options
         )
     except Preempted:
         raise KeyboardInterrupt from None
+    if machine.processes() > 1:
+        ranks.part()
+    return result

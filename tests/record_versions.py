@@ -38,8 +38,8 @@ NO_NUMBERS = (
     "models/plugins.py", "models/generators/__init__.py", "models/classifiers/__init__.py", "models/features/__init__.py",
     "tasks/corpora/__init__.py", "tasks/ears.py",
     "tasks/artifact.py", "tasks/console.py", "tasks/descriptions.py", "tasks/errors.py",
-    "tasks/folders.py", "tasks/machine.py", "tasks/parameters.py", "tasks/provenance.py", "tasks/settings.py",
-    "tasks/stage.py", "tasks/supervisor.py",
+    "tasks/folders.py", "tasks/machine.py", "tasks/parameters.py", "tasks/provenance.py", "tasks/ranks.py",
+    "tasks/settings.py", "tasks/stage.py", "tasks/supervisor.py",
 )  # fmt: skip
 # What a task says of its folder besides building it.
 NO_BYTES = ("place", "headline", "expected_bytes", "clean_up")

@@ -5,9 +5,10 @@ import torch
 
 from models import plugins, sampling_batch
 from models.generators.base import Generator
-from tasks import generator, machine
+from tasks import folders, generator, machine
 from tasks.errors import EarshotError
 from tests import toy_runs
+from tests.toy_tasks import Copy
 
 
 def model(name: str, preset: str = "smoke", timesteps: int = 1600) -> Generator:
@@ -76,6 +77,15 @@ def test_shards_are_what_a_device_draws_well(monkeypatch, gpus: int, count: int,
         pytest.raises(EarshotError, match=r"sampling_shard=-1 in luigi\.cfg must not be"),
     ):
         generator.shard_size(count)
+
+
+def test_a_stage_without_a_card_knows_into_what_shards_the_run_has_cut_a_draw(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0")
+    for asked, size in ((0, 300), (7, 7)):
+        with toy_runs.settings(workdir=tmp_path / str(asked), device="auto", sampling_shard=asked):
+            assert generator.shard_size(300) == size
+            folder = toy_runs.build(Copy())
+        assert folders.read_json(folder / folders.METRICS) == {"shard": size}
 
 
 @pytest.mark.parametrize(

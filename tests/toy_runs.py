@@ -109,15 +109,16 @@ def wait_until(condition: Callable[[], Any], what: str, seconds: float = 30.0) -
         time.sleep(0.02)
 
 
-def stages(workdir: Path) -> list[int]:
-    """The processes that build something in `workdir` now (stages, not their supervisors)."""
+def stages(workdir: Path, *modules: str) -> list[int]:
+    """The processes that build something in `workdir` now (stages, not their supervisors), or that run these modules."""
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:
             words = path.read_bytes()
         except OSError:
             continue
-        if b"tasks.stage" in words and str(workdir).encode() in words:
+        named = any(module.encode() in words for module in modules or ["tasks.stage"])
+        if named and str(workdir).encode() in words:
             found.append(int(path.parent.name))
     return found
 

@@ -9,6 +9,7 @@ from typing import Any
 import luigi
 
 from tasks.artifact import ArtifactTask, Progress
+from tasks.generator import shard_size
 
 
 class Count(ArtifactTask):
@@ -63,7 +64,7 @@ class Copy(ArtifactTask):
     def build(self, out: Path, progress: Progress) -> dict[str, Any]:
         (out / "copy.txt").write_bytes((self.inputs()["count"].folder / "numbers.txt").read_bytes())
         (out / "threads.txt").write_text(os.environ["OMP_NUM_THREADS"])
-        return {}
+        return {"shard": shard_size(300)}
 
 
 class Sum(ArtifactTask):
@@ -119,3 +120,52 @@ class Fail(ArtifactTask):
             raise RuntimeError("unforeseen")
         os.kill(os.getpid(), 9)
         return {}
+
+
+class Learn(ArtifactTask):
+    """Trains a toy network with dropout and noise, which can be spread over processes.
+
+    accumulate: micro-batches, of which it takes as many for the same result as a training has processes
+    pause: seconds that a step takes at least; then: what happens to the second process in its fifth step
+    """
+
+    VERSION = 1
+    stage = "train"
+    uses_gpu = True
+    spreads = True
+    accumulate = luigi.IntParameter(default=1)
+    batch_size = luigi.IntParameter(default=8)
+    pause = luigi.FloatParameter(default=0.0, significant=False)
+    then = luigi.Parameter(default="", significant=False)
+
+    def place(self) -> Path:
+        return Path("toy") / f"learn-{self.accumulate}-{self.batch_size}"
+
+    def build(self, out: Path, progress: Progress) -> dict[str, Any]:
+        from dataclasses import replace
+
+        from tasks import machine, training
+        from tests import test_torchrun, training_toys
+
+        class Slow(test_torchrun.Noisy):
+            config = replace(
+                test_torchrun.CONFIG, accumulate=self.accumulate, batch_size=self.batch_size, steps=20, patience=0
+            )
+
+            def loss(slow, part: str, clips: Any, rng: Any) -> Any:  # noqa: N805
+                time.sleep(self.pause)
+                if clips.labels is not None and slow.training:
+                    slow.calls = getattr(slow, "calls", 0) + 1
+                    self.befall(slow.calls * machine.rank())
+                return super().loss(part, clips, rng)
+
+        train, validation = training_toys.random_clips(50), training_toys.random_clips(20, 1)
+        metrics = training._fit(Slow(), train, validation, out, 3, progress)
+        print(f"process {machine.rank()} is done")
+        return metrics
+
+    def befall(self, call: int) -> None:
+        if call == 5 and self.then == "error":
+            raise ValueError("the second process has had enough")
+        if call == 5 and self.then == "kill":
+            os.kill(os.getpid(), 9)
