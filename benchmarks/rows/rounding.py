@@ -16,7 +16,7 @@ from benchmarks.rows import denoising, training
 from benchmarks.rows.base import SAMPLE_RATE, SECOND, Figure, Row, Setting
 
 LOSS, GRADIENTS, OUTPUTS = 1e-5, 1e-3, 1e-4
-TIMESTEPS = 2048  # in float64 a second of audio takes minutes
+TIMESTEPS = 2048  # enough for every tier; in float64 a second of audio takes long
 
 
 def pair(setting: Setting, net: Any) -> tuple[Any, Any]:
