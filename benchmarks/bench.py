@@ -33,7 +33,7 @@ def main(words: list[str] | None = None) -> int:
     options = parse(words)
     if options.list:
         for row in rows.every():
-            print(f"{row.name:<28}{'/'.join(row.devices):<10}{row.title}")
+            print(f"{row.name:<38}{'/'.join(row.devices):<10}{row.title}")
         return 0
     if options.show:
         found = json.loads(Path(options.show).read_text(encoding="utf-8"))

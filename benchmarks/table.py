@@ -8,7 +8,7 @@ from benchmarks.roofline import Rates
 from benchmarks.rows.base import Figure
 
 COLUMNS = ("work", "unit", "measured", "least", "n", "goal", "of goal", "reference", "limit", "x limit", "beside it")
-WIDTHS = (46, 16, 9, 9, 3, 8, 7, 9, 9, 7, 0)
+WIDTHS = (48, 16, 9, 9, 3, 8, 7, 9, 9, 7, 0)
 LEFT = (0, 1, 10)
 LEGEND = (
     "measured: the median of n rounds; of goal: measured / goal, or goal / measured where more is better: up to 1.00 is "
