@@ -3,13 +3,17 @@
     --list                                    what rows there are
     --rows wavenet-sampling rerun             some of them
     --quick                                   all at toy size, in some minutes, most of them compiling
-    --json out.json                           every number, with where it comes from
+    --json out.json                           every number, with where it comes from, written after each row
     --show out.json [--markdown]              the table of an earlier run
     --device cuda                             the rows of a graphics card; needs models/, tasks/host.py, PyTorch
 
 Above the table stands what the machine can do (`roofline.py`); the limits in it are counted operations and bytes at these
 rates (`counts.py`). Every row runs in a process of its own, pinned to as many cores as it says. One that fails costs the others
-nothing. Exit status: 0 all rows were measured, 1 some failed, 2 wrong usage.
+nothing. Rows that --json measured earlier stay in its file if commit (without changes), machine, device and sizes are the same;
+else it is replaced. Each row says when it was measured.
+
+Last comes how many goals were reached, and which were not. Exit status: 0 all rows were measured; 1 some failed, or results are
+wrong: a goal of agreement was missed (one of speed may be, on a busy machine); 2 wrong usage; 130 or 143 stopped.
 """
 
 import argparse
@@ -20,7 +24,7 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
-from benchmarks import child, machine, rows, table
+from benchmarks import child, machine, results, rows, table
 from benchmarks.rows.base import Row
 
 
@@ -29,24 +33,25 @@ def main(words: list[str] | None = None) -> int:
     options = parse(words)
     if options.list:
         for row in rows.every():
-            print(f"{row.name:<28}{'/'.join(row.devices):<10}{row.title}")
+            print(f"{row.name:<38}{'/'.join(row.devices):<10}{row.title}")
         return 0
     if options.show:
-        results = json.loads(Path(options.show).read_text(encoding="utf-8"))
+        found = json.loads(Path(options.show).read_text(encoding="utf-8"))
         if not options.markdown:
-            print_table(results)
+            print_table(found)
     else:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the row at work ends with us
-        results = measured(chosen(options), options)
-        if options.json:
-            Path(options.json).parent.mkdir(parents=True, exist_ok=True)
-            Path(options.json).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-            print(f"\nevery number: {options.json}")
+        try:
+            found, whole = measured(chosen(options), options)
+        except KeyboardInterrupt:
+            return 130
     if options.markdown:
-        print(table.markdown(results), end="")
-    for failure in results["failed"]:
+        print(table.markdown(found if options.show else whole), end="")
+    else:
+        print("", *table.summary(found), sep="\n")
+    for failure in found["failed"]:
         print(f"{failure['name']} failed: {failure['reason']}", file=sys.stderr)
-    return 1 if results["failed"] else 0
+    return 1 if found["failed"] or table.wrong(found) else 0
 
 
 def parse(words: list[str] | None) -> argparse.Namespace:
@@ -82,37 +87,54 @@ def chosen(options: argparse.Namespace) -> list[Row]:
     return sorted(asked, key=lambda row: row.place)
 
 
-def measured(asked: list[Row], options: argparse.Namespace) -> dict[str, Any]:
-    """All results as JSON values; the table is printed as it grows."""
+def measured(asked: list[Row], options: argparse.Namespace) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(the results of this run, and of the whole file that it goes to) as JSON values; the table is printed as it grows."""
     device, quick, cores = options.device, options.quick, machine.usable_cores()
-    results: dict[str, Any] = {
+    found: dict[str, Any] = {
         "device": device, "quick": quick, "environment": machine.describe(), "roofline": {}, "rows": [], "failed": [],
     }  # fmt: skip
     threads_of = {row.name: min(row.threads, len(cores)) if device == "cpu" else 1 for row in asked}
     for threads in sorted(set(threads_of.values())):
         try:
-            found = child.measure(child.ROOFLINE, device, quick, cores_of(threads, cores, device), threads, None)
+            rates = child.measure(child.ROOFLINE, device, quick, cores_of(threads, cores, device), threads, None)
         except child.FailedError as error:
-            results["failed"].append(failed(child.ROOFLINE, f"roofline, {threads} threads", error))
+            found["failed"].append(failed(child.ROOFLINE, f"roofline, {threads} threads", error))
         else:
-            results["roofline"][str(threads)] = found["rates"]
-            results["environment"].update(found["environment"])
-    print_head(results)
+            found["roofline"][str(threads)] = rates["rates"]
+            found["environment"].update(rates["environment"])
+    print_head(found)
+    path = Path(options.json) if options.json else None
+    earlier, order = results.read(path, found), [row.name for row in rows.every()]
     for row in asked:
         threads = threads_of[row.name]
-        rates = results["roofline"].get(str(threads))
         try:
-            found = child.measure(row.name, device, quick, cores_of(row.cores, cores, device), threads, rates)
+            of_row = measure_row(row, device, quick, cores, threads, found)
         except child.FailedError as error:
-            results["failed"].append(failed(row.name, row.title, error))
+            found["failed"].append(failed(row.name, row.title, error))
             print(f"{row.title}: failed: {error}", flush=True)
-            continue
-        found = {"name": row.name, "title": row.title, "cores": row.cores, "threads": threads, **found}
-        if device == "cpu" and len(cores) < row.cores:
-            found["figures"][0]["note"] = f"on {len(cores)} of the {row.cores} cores that it is about"
-        results["rows"].append(found)
-        print_row(found)
-    return results
+        else:
+            found["rows"].append(of_row)
+            print_row(of_row)
+        if path:
+            results.write(path, results.merged(earlier, found, order))
+    if path:
+        print(f"\nevery number: {path}")
+    return found, results.merged(earlier, found, order)
+
+
+def measure_row(
+    row: Row, device: str, quick: bool, cores: tuple[int, ...], threads: int, run: dict[str, Any]
+) -> dict[str, Any]:
+    """A row's results, with where and when they come from. Raises FailedError."""
+    rates = run["roofline"].get(str(threads))
+    about = {
+        "name": row.name, "title": row.title, "cores": row.cores, "threads": threads, "exact": row.exact,
+        "run": run["environment"]["date"], "date": machine.now(), "load_average": machine.load(), "rates": rates,
+    }  # fmt: skip
+    found = about | child.measure(row.name, device, quick, cores_of(row.cores, cores, device), threads, rates)
+    if device == "cpu" and len(cores) < row.cores:
+        found["figures"][0]["note"] = f"on {len(cores)} of the {row.cores} cores that it is about"
+    return found
 
 
 def cores_of(count: int, cores: tuple[int, ...], device: str) -> tuple[int, ...]:
@@ -124,15 +146,15 @@ def failed(name: str, title: str, error: child.FailedError) -> dict[str, str]:
     return {"name": name, "title": title, "reason": str(error), "log": error.log}
 
 
-def print_table(results: dict[str, Any]) -> None:
+def print_table(found: dict[str, Any]) -> None:
     """All of it at once."""
-    print_head(results)
-    for row in results["rows"]:
+    print_head(found)
+    for row in found["rows"]:
         print_row(row)
 
 
-def print_head(results: dict[str, Any]) -> None:
-    print("\n".join(table.head(results)))
+def print_head(found: dict[str, Any]) -> None:
+    print("\n".join(table.head(found)))
     print(textwrap.fill(table.LEGEND, 128), "", table.line(list(table.COLUMNS)), sep="\n", flush=True)
 
 

@@ -5,6 +5,7 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -51,11 +52,13 @@ def measure(
             environment["NVIDIA_TF32_OVERRIDE"] = "0"  # as in stages
         with open(Path(place, "log"), "w+", encoding="utf-8", errors="replace") as log:
             command = [sys.executable, "-m", "benchmarks.child", str(request), str(answer)]
-            process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log)
+            process = subprocess.Popen(
+                command, cwd=REPOSITORY, env=environment, stdout=log, stderr=log, start_new_session=True
+            )
             try:
                 code = process.wait(LONGEST)
             except BaseException as interruption:
-                process.kill()
+                os.killpg(process.pid, signal.SIGKILL)  # with what it has started
                 process.wait()
                 if isinstance(interruption, subprocess.TimeoutExpired):
                     raise FailedError(f"took more than {LONGEST} s", "") from interruption

@@ -18,7 +18,7 @@ BUSY = 0.05  # share of the processor that others may take before a measurement 
 def describe() -> dict[str, Any]:
     """Provenance, as JSON values."""
     return {
-        "date": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "date": now(),
         "git": host.git_state(),
         "python": platform.python_version(),
         "libraries": {name: _version(name) for name in LIBRARIES},
@@ -27,8 +27,17 @@ def describe() -> dict[str, Any]:
         "cores": os.cpu_count(),
         "usable_cores": list(usable_cores()),
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
-        "load_average": [round(load, 2) for load in os.getloadavg()],
+        "load_average": load(),
     }
+
+
+def now() -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+
+
+def load() -> list[float]:
+    """Processes that were ready to run, in the mean of the last 1, 5 and 15 minutes."""
+    return [round(one, 2) for one in os.getloadavg()]
 
 
 def headline(found: dict[str, Any]) -> list[str]:
@@ -40,7 +49,7 @@ def headline(found: dict[str, Any]) -> list[str]:
         f"{found['date']}  commit {commit}",
         f"{found['processor']}, {len(found['usable_cores'])} of {found['cores']} cores, {found['memory_gib']} GiB",
         f"Python {found['python']}, {libraries}",
-        "load average " + " ".join(f"{load:.2f}" for load in found["load_average"]),
+        "load average " + " ".join(f"{one:.2f}" for one in found["load_average"]),
     ]
     if found["load_average"][0] > 0.5:
         lines.append("BUSY: other programs are at work or just were; expect figures above what the machine can do")

@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from typing import Any
 
-from benchmarks import machine
+from benchmarks import machine, results
 from benchmarks.roofline import Rates
 from benchmarks.rows.base import Figure
 
 COLUMNS = ("work", "unit", "measured", "least", "n", "goal", "of goal", "reference", "limit", "x limit", "beside it")
-WIDTHS = (46, 16, 9, 9, 3, 8, 7, 9, 9, 7, 0)
+WIDTHS = (48, 16, 9, 9, 3, 8, 7, 9, 9, 7, 0)
 LEFT = (0, 1, 10)
 LEGEND = (
     "measured: the median of n rounds; of goal: measured / goal, or goal / measured where more is better: up to 1.00 is "
@@ -65,24 +65,47 @@ def of_row(title: str, result: dict[str, Any]) -> Iterator[list[str]]:
         yield texts
 
 
-def head(results: dict[str, Any]) -> list[str]:
+def head(found: dict[str, Any]) -> list[str]:
     """Where and when, and the machine's rates."""
-    lines = machine.headline(results["environment"])
-    if results["device"] != "cpu":
-        lines.append(f"on {results['device']}: {results['environment'].get('accelerator', '')}")
-    for threads, found in results["roofline"].items():
-        where = f"{threads} thread{'s' * (threads != '1')}" if results["device"] == "cpu" else results["device"]
-        lines += [f"{where}: {text}" for text in Rates.of_json(found).lines()]
-    if results["quick"]:
+    lines = machine.headline(found["environment"])
+    if found["device"] != "cpu":
+        lines.append(f"on {found['device']}: {found['environment'].get('accelerator', '')}")
+    for threads, rates in found["roofline"].items():
+        where = f"{threads} thread{'s' * (threads != '1')}" if found["device"] == "cpu" else found["device"]
+        lines += [f"{where}: {text}" for text in Rates.of_json(rates).lines()]
+    for run, names in results.of_later_runs(found).items():
+        lines.append(f"measured again later, at the rates of that time: {', '.join(names)} ({run})")
+    if found["quick"]:
         lines.append("toy sizes: these figures say that the rows run, and nothing about speed")
     return lines
 
 
-def markdown(results: dict[str, Any]) -> str:
+def markdown(found: dict[str, Any]) -> str:
     """The part of docs/performance.md that is measured."""
-    lines = [*(f"- {text}" for text in head(results)), "", "| " + " | ".join(COLUMNS) + " |"]
+    lines = [*(f"- {text}" for text in head(found)), "", "| " + " | ".join(COLUMNS) + " |"]
     lines.append("|" + "|".join("---" if i in LEFT else "---:" for i in range(len(COLUMNS))) + "|")
-    for row in results["rows"]:
+    for row in found["rows"]:
         lines += ["| " + " | ".join(texts) + " |" for texts in of_row(row["title"], row)]
-    lines += [f"| {row['title']} | failed: {row['reason']} |" for row in results["failed"]]
-    return "\n".join([*lines, "", LEGEND[0].upper() + LEGEND[1:]]) + "\n"
+    lines += [f"| {row['title']} | failed: {row['reason']} |" for row in found["failed"]]
+    lines += ["", LEGEND[0].upper() + LEGEND[1:], *(part for text in summary(found) for part in ("", text))]
+    return "\n".join(lines) + "\n"
+
+
+def summary(found: dict[str, Any]) -> list[str]:
+    """How many goals were reached, and which were not; nothing where there was none."""
+    held = [(row, figure) for row, figure in _figures(found) if figure.reached is not None]
+    missed = [(row, figure) for row, figure in held if not figure.reached]
+    lines = [f"{len(held) - len(missed)} of {len(held)} goals reached"] if held else []
+    for row, figure in missed:
+        name = f"{row['name']}, {figure.name}" if figure.name else row["name"]
+        lines.append(f"missed: {name}: {figure.median:.4g} {figure.unit} (goal {number(figure.goal)})")
+    return lines
+
+
+def wrong(found: dict[str, Any]) -> bool:
+    """Whether results do not agree that should."""
+    return any(row.get("exact") and figure.reached is False for row, figure in _figures(found))
+
+
+def _figures(found: dict[str, Any]) -> Iterator[tuple[dict[str, Any], Figure]]:
+    return ((row, Figure(**values)) for row in found["rows"] for values in row["figures"])

@@ -46,6 +46,6 @@ def of_batch(model: str, batch: int, setting: Setting) -> list[Figure]:
 
 
 ROWS = [
-    Row(f"{model}-agreement", f"{name} compiled = eager", place, partial(run, model), devices=("cpu", "cuda"))
+    Row(f"{model}-agreement", f"{name} compiled = eager", place, partial(run, model), 1, 1, ("cpu", "cuda"), exact=True)
     for place, (model, name) in enumerate(NAMES.items(), 18)
 ]

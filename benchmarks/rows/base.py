@@ -1,5 +1,6 @@
 """What a row of the benchmark's table is, what it is told, and what it gives back."""
 
+import math
 import statistics
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -50,16 +51,24 @@ class Figure:
     @property
     def of_goal(self) -> float | None:
         """Measured over what must be reached, or the inverse where more is better: up to 1 is reached."""
-        if not self.goal:
-            return None
-        return self.goal / self.median if self.higher else self.median / self.goal
+        return self._against(self.goal)
+
+    @property
+    def reached(self) -> bool | None:
+        """Whether the goal is; None where there is none."""
+        return None if self.of_goal is None else self.of_goal <= 1
 
     @property
     def distance(self) -> float | None:
         """Measured over the limit, or the inverse where more is better: how many times further away than it could be."""
-        if not self.limit:
+        return self._against(self.limit)
+
+    def _against(self, other: float | None) -> float | None:
+        if not other:
             return None
-        return self.limit / self.median if self.higher else self.median / self.limit
+        if self.higher:
+            return other / self.median if self.median else math.inf
+        return self.median / other
 
 
 @dataclass(frozen=True)
@@ -147,6 +156,7 @@ class Row:
 
     name: what it is asked for by; title: what it measures; place: in the table; run: the measurement
     cores, threads: see `Setting`; devices: where it can be measured
+    exact: a missed goal is a wrong result, not a slow one
     """
 
     name: str
@@ -156,3 +166,4 @@ class Row:
     cores: int = 1
     threads: int = 1
     devices: tuple[str, ...] = ("cpu",)
+    exact: bool = False
