@@ -50,7 +50,12 @@ def main(words: list[str] | None = None) -> int:
     else:
         print("", *table.summary(found), sep="\n")
     for failure in found["failed"]:
-        print(f"{failure['name']} failed: {failure['reason']}", file=sys.stderr)
+        print(
+            f"{failure['name']} failed: {failure['reason']}",
+            textwrap.indent(failure["log"], "    "),
+            sep="\n",
+            file=sys.stderr,
+        )
     return 1 if found["failed"] or table.wrong(found) else 0
 
 

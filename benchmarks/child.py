@@ -5,6 +5,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,10 +67,19 @@ def measure(
             log.seek(0)
             lines = [line for line in log.read().splitlines() if line.strip()]
         if code != 0 or not answer.exists():
-            reason = lines[-1].strip() if lines else f"its process ended with status {code} and said nothing"
-            raise FailedError(reason, "\n".join(lines[-40:]))
+            raise FailedError(
+                reason(lines) or f"its process ended with status {code} and said nothing", "\n".join(lines[-200:])
+            )
         found = json.loads(answer.read_text())
     return {**found, "seconds": round(time.perf_counter() - started, 1), **watch.shares()}
+
+
+def reason(lines: list[str]) -> str:
+    """The last line that names an error: PyTorch adds advice to its own. Else the last line, "" where there is none."""
+    errors = [
+        line for line in lines if re.match(r"[\w.]*(Error|Exception|Unsupported|Failed|Interrupt)\w*(: |$)", line)
+    ]
+    return [*lines[-1:], *errors][-1].strip() if lines else ""
 
 
 def main() -> None:

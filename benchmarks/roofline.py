@@ -124,12 +124,13 @@ def measure(device: str, quick: bool, wait: Callable[[], None]) -> Rates:
 
     length, rows = 32000, 1024 if device == "cuda" else 64
     x = torch.randn(rows, length, device=device)
-    ffts = rows * fft_operations(length) / best(lambda: torch.fft.rfft(x))
+    several = 4 if device == "cuda" else 1
+    ffts = rows * fft_operations(length) / best(lambda: torch.fft.rfft(x), several)
     read, moved = {}, {}
     for size in SIZES[device]:
         count = size * MIB // 4
         matrix, vector = torch.randn(count // 1024, 1024, device=device), torch.randn(1024, device=device)
-        repeats = max(1, (1024 if device == "cuda" else 64) // size)
+        repeats = max(several, (1024 if device == "cuda" else 64) // size)
         read[size] = size * MIB / best(lambda m=matrix, v=vector: m @ v, repeats)  # type: ignore[misc]
         one, other = matrix.view(-1).chunk(2)
         copying = best(lambda one=one, other=other: other.copy_(one), repeats)  # type: ignore[misc]

@@ -4,6 +4,7 @@ Rows that time whole commands run them from here."""
 
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -42,6 +43,7 @@ def command(words: list[str], environment: Mapping[str, str] | None = None) -> s
     all_of_it = {**os.environ, **(environment or {})}
     done = subprocess.run(words, cwd=REPOSITORY, env=all_of_it, capture_output=True, text=True, check=False)
     if done.returncode != 0:
+        print(done.stderr, file=sys.stderr)  # all of it goes to the row's log
         said = (done.stderr.strip() or "nothing").splitlines()[-1]
         raise RuntimeError(f"{' '.join(words[1:])} ended with status {done.returncode} and said: {said}")
     return done.stderr

@@ -33,6 +33,10 @@ class CorpusTask(ArtifactTask):
         """This task without the settings that do not matter to it."""
         return self.clone(settings=setting_tools.in_space(self.settings, *self.spaces()))
 
+    def _complete(self) -> bool:
+        setting_tools.check_spaces(self.settings, self.spaces())
+        return super()._complete()
+
     def corpus_settings(self) -> dict[str, Any]:
         """The corpus's settings, resolved."""
         return setting_tools.corpus_settings(self.corpus, self.settings)[1]

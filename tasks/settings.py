@@ -44,6 +44,15 @@ def in_space(settings: Settings, *spaces: str) -> Settings:
     return tuple((name, value) for name, value in settings if name.partition(".")[0] in spaces)
 
 
+def check_spaces(settings: Settings, own: Iterable[str]) -> None:
+    """Raise EarshotError where a setting is of a space that there is not. own: the spaces that matter to who was given them;
+    those of other tasks may be among them."""
+    known = {"corpus", "classifier", "features", "sampling", *own}
+    for space in sorted({name.partition(".")[0] for name, _ in settings} - known):
+        if space not in every_model():
+            raise EarshotError(unknown("space of settings", space, {*known, *every_model()}))
+
+
 def resolve(defaults: Mapping[str, Any], settings: Settings, space: str) -> dict[str, Any]:
     """`defaults` with the settings of `space` put in, each read as what its default is.
 

@@ -4,6 +4,7 @@ import pytest
 
 from tasks import descriptions, settings
 from tasks.errors import EarshotError
+from tasks.evaluation import EvaluateSamples
 from tasks.parameters import SettingsParameter, preset_settings
 
 DEFAULTS = {
@@ -77,6 +78,15 @@ def test_wrong_settings_are_refused_by_name(assignment, message):
     with pytest.raises(EarshotError) as refusal:
         resolve(assignment)
     assert message in str(refusal.value)
+
+
+def test_a_setting_of_no_space_is_not_passed_over():
+    given = settings.parse(["noise.bands=9", "classifier.steps=3", "sashimi.steps=3", "My.size=1"])
+    settings.check_spaces(given, ("corpus", "My"))
+    with pytest.raises(EarshotError, match=r"unknown space of settings 'My'\. .*Available: classifier, corpus"):
+        settings.check_spaces(given, ("corpus",))
+    with pytest.raises(EarshotError, match=r"unknown space of settings 'wavnet'\. Did you mean wavenet\?"):
+        EvaluateSamples(model="noise", preset="smoke", settings=(("wavnet.steps", "2"),)).complete()
 
 
 def test_a_path_shows_what_was_changed_and_only_that():

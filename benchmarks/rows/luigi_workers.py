@@ -14,12 +14,8 @@ from benchmarks.rows.base import Figure, Row, Setting
 from benchmarks.rows.workers import GOAL
 from benchmarks.timing import command, interleaved
 
-MODEL, PRESET, SHARDS, SHARD = (
-    "sashimi",
-    "small",
-    2,
-    128,
-)  # 128: as many as there are in a shard unless one asks for others
+MODEL, PRESET = "sashimi", "small"
+SHARDS, SHARD = 2, 128  # as many as there are in a shard unless one asks for others
 
 
 def run(setting: Setting) -> list[Figure]:
