@@ -1,9 +1,10 @@
 """Time and memory of the metrics: `python -m benchmarks.bench_metrics [--threads 2] [--real 31158]`.
 
-The reference side once, then one model against it, each in a fresh process, on synthetic features at the paper's size: ten
-classes of rectified Gaussians. Metrics that need waveforms or likelihoods are left out. A row is a metric file; what several
-files share (SHARED in `evaluation/measure.py`) has rows of its own, or counts to the first file that asks for it. Other
-programs disturb processor time less than wall time; peak is the process' largest resident size so far (Linux only).
+The reference side once, then one model against it, each in a fresh process, at the paper's size: synthetic features (ten
+classes of rectified Gaussians), waveforms (tones of a second) and likelihoods, so that every metric applies. A row is a
+metric file; what several files share (SHARED in `evaluation/measure.py`) has rows of its own, or counts to the first file
+that asks for it. Other programs disturb processor time less than wall time; peak is the process' largest resident size so far
+(Linux only).
 """
 
 import argparse
@@ -24,12 +25,13 @@ from evaluation import SampleSet
 from evaluation import metrics as plugins
 from evaluation.measure import SHARED
 
-CLASSES = 10
+CLASSES, RATE = 10, 16000
+PITCHES = 64
 PASSES = ("own", "across", "second_order", "part_neighbours")
 
 
 def clips(count: int, dimensions: int, seed: int) -> SampleSet:
-    """With features, labels and class probabilities that agree with them mostly."""
+    """With features, labels, class probabilities that agree with them mostly, and waveforms."""
     rng, world = np.random.default_rng(seed), np.random.default_rng(0)
     centres = world.standard_normal((CLASSES, dimensions), dtype=np.float32)
     scale = np.linspace(1, 0.1, dimensions, dtype=np.float32)
@@ -42,7 +44,28 @@ def clips(count: int, dimensions: int, seed: int) -> SampleSet:
         features=np.maximum(features, 0, out=features),
         log_probabilities=logits - np.logaddexp.reduce(logits, axis=1, keepdims=True),
         labels=labels,
+        waveforms=_tones()[rng.integers(PITCHES, size=count)],
+        sample_rate=RATE,
     )
+
+
+def _tones() -> np.ndarray:
+    """(PITCHES, RATE) int16: they swell, and fade."""
+    time, pitch = np.arange(RATE) / RATE, np.geomspace(100, 1000, PITCHES)[:, None]
+    return (8000 * np.hanning(RATE) * np.sin(2 * np.pi * pitch * time)).astype(np.int16)
+
+
+def reference_of(real: int, held_out: int, dimensions: int) -> SampleSet:
+    """A corpus: its training clips, its test clips, and as many for validation."""
+    others = clips(held_out, dimensions, 2)
+    return replace(clips(real, dimensions, 1), held_out=others, calibration=others)
+
+
+def generated_of(count: int, held_out: int, dimensions: int) -> SampleSet:
+    """A model's samples, and what it thinks of the test clips."""
+    nats = np.random.default_rng(4).normal(-3.0 * RATE, 0.1 * RATE, held_out)
+    asked = SampleSet(log_likelihood=nats, timesteps=np.full(held_out, RATE), likelihood_space="8-bit mu-law")
+    return replace(clips(count, dimensions, 3), held_out=asked)
 
 
 class Table:
@@ -71,8 +94,7 @@ class Table:
 
 def prepare(options: argparse.Namespace, path: Path) -> None:
     """Time the reference side, and write it."""
-    held_out = clips(options.held_out, options.dimensions, 2)
-    reference = replace(clips(options.real, options.dimensions, 1), held_out=held_out)
+    reference = reference_of(options.real, options.held_out, options.dimensions)
     with threadpool_limits(options.threads):
         table = Table(f"reference side, {options.real:,} clips")
         prepared: dict[str, np.ndarray] = {}
@@ -90,7 +112,7 @@ def compute(options: argparse.Namespace, path: Path) -> None:
     """Time one model against what `prepare` wrote."""
     with np.load(path) as arrays:
         prepared = dict(arrays)
-    generated = clips(options.generated, options.dimensions, 3)
+    generated = generated_of(options.generated, options.held_out, options.dimensions)
     with threadpool_limits(options.threads):
         table = Table(f"one model, {options.generated:,} clips")
         views: dict[str, Any] = {}

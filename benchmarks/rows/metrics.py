@@ -1,7 +1,6 @@
 """All metrics of a new model, with their intervals, against a reference that is prepared: SC09's sizes.
 
-Synthetic features (`benchmarks/bench_metrics.py`, which says what each metric takes), so metrics that need waveforms or
-likelihoods are left out.
+Synthetic features, waveforms and likelihoods: `benchmarks/bench_metrics.py`, which says what each metric takes.
 """
 
 import multiprocessing
@@ -21,18 +20,17 @@ def prepare(path: Path, real: int, held_out: int, dimensions: int) -> None:
     """Write what is known of the reference beforehand."""
     import numpy as np
 
-    from benchmarks.bench_metrics import clips
+    from benchmarks.bench_metrics import reference_of
     from evaluation.measure import prepare as prepare_reference
 
-    reference = replace(clips(real, dimensions, 1), held_out=clips(held_out, dimensions, 2))
-    np.savez(path, **prepare_reference(reference))  # type: ignore[arg-type]
+    np.savez(path, **prepare_reference(reference_of(real, held_out, dimensions)))  # type: ignore[arg-type]
 
 
 def run(setting: Setting) -> list[Figure]:
     """Seconds of all metrics, and the most memory that this process ever had."""
     import numpy as np
 
-    from benchmarks.bench_metrics import clips
+    from benchmarks.bench_metrics import generated_of
     from evaluation.measure import compute
     from evaluation.metrics import frechet_infinity
 
@@ -42,7 +40,7 @@ def run(setting: Setting) -> list[Figure]:
         pool.apply(prepare, (path, real, held_out, dimensions))
     with np.load(path) as arrays:
         prepared = dict(arrays)
-    samples = clips(generated, dimensions, 3)
+    samples = generated_of(generated, held_out, dimensions)
 
     def all_metrics() -> None:
         # what one call computes for its metrics is kept with the samples
