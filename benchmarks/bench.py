@@ -13,7 +13,7 @@ nothing. Rows that --json measured earlier stay in its file if commit (without c
 else it is replaced. Each row says when it was measured.
 
 Last comes how many goals were reached, and which were not. Exit status: 0 all rows were measured; 1 some failed, or results are
-wrong: a goal of agreement was missed (one of speed may be, on a busy machine); 2 wrong usage; 130 or 143 stopped.
+wrong: a goal of agreement was missed (one of speed may be, on a busy machine); 2 wrong usage; 129 and more: stopped.
 """
 
 import argparse
@@ -40,7 +40,8 @@ def main(words: list[str] | None = None) -> int:
         if not options.markdown:
             print_table(found)
     else:
-        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the row at work ends with us
+        for signum in (signal.SIGTERM, signal.SIGHUP):  # so that the row at work ends with us
+            signal.signal(signum, lambda signum, _: sys.exit(128 + signum))
         try:
             found, whole = measured(chosen(options), options)
         except KeyboardInterrupt:

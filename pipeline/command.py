@@ -119,7 +119,7 @@ def benchmark(options: Options) -> "RunBenchmark":
     check_luigis_flags(options.luigi)
     if machine.setting("device") == "cuda" and not machine.gpus():
         raise EarshotError("--device cuda: no GPU is visible here; leave it out, or say --device cpu")
-    machine.processes()  # raises where there cannot be as many
+    machine.processes()  # raises where it makes no sense
     for model in options.models:
         check_plugin("generators", model)
     assignments = [*setting_tools.of_corpus(options.corpus, options.models, options.preset), *options.assignments]

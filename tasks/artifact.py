@@ -153,11 +153,10 @@ class ArtifactTask(luigi.Task):
 
     def _complete(self) -> bool:
         self.place()  # raises for a preset or a setting that does not exist, before any input is scheduled
-        if self.spreads:
-            machine.processes()  # raises for more than this machine can do
-        if not all(task.complete() for task in self.inputs().values()):
-            return False
-        if not (self.folder / folders.MANIFEST).exists():
+        missing = not (self.folder / folders.MANIFEST).exists()
+        if missing and self.spreads:
+            machine.check_processes()  # before any input is made
+        if not all(task.complete() for task in self.inputs().values()) or missing:
             return False
         if not (differences := self.differences()):
             return True

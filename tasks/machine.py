@@ -1,7 +1,8 @@
 """Where and how fast, never what: settings of the machine, from luigi.cfg's section [machine] or the front doors' flags.
 
-Nothing here is part of an artifact's identity. One setting can be seen in the last digits all the same: a training on
-another number of threads adds its sums in another order. So the number is fixed, and recorded in `provenance.json`.
+Nothing here is part of an artifact's identity. Two settings can be seen in a training's numbers all the same: on another number
+of threads it adds its sums in another order, and over another number of processes its noise is another draw. So both are fixed,
+kept by an attempt that is resumed, and recorded in `provenance.json`.
 """
 
 import functools
@@ -9,8 +10,9 @@ import os
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import IO
 
 import luigi
 
@@ -80,19 +82,21 @@ def threads() -> int:
 
 
 def processes() -> int:
-    """Over how many processes a training is spread.
-
-    Raises EarshotError where it cannot be, before it would wait for GPUs that are not there.
-    """
-    count, most = int(setting("processes")), min(len(gpus()), gpu_limit())
+    """Over how many processes a training is spread. Raises EarshotError for less than one."""
+    count = int(setting("processes"))
     if count < 1:
         raise EarshotError(f"processes={count} in luigi.cfg must be at least 1, which does not spread a training")
+    return count
+
+
+def check_processes() -> None:
+    """Raise EarshotError where a training cannot be spread over as many, before it would wait for GPUs that are not there."""
+    count, most = processes(), min(len(gpus()), gpu_limit())
     if most and count > most:
         raise EarshotError(
             f"processes={count} in luigi.cfg: each process of a training takes a GPU of its own, and stages may use {most} "
             f"here; set 1 to {most}, or spread it over CPU cores with --device cpu"
         )
-    return count
 
 
 def rank() -> int:
@@ -121,8 +125,11 @@ def visible_gpus() -> list[str]:
 
 
 def gpus_of_run() -> int:
-    """How many GPUs the stages of this run share. A stage itself sees those alone that it was given, or none."""
-    return int(os.environ.get("EARSHOT_GPUS", len(gpus())))
+    """How many GPUs the stages of this run share: 0 under `luigid`, since each machine of a cluster would say another number.
+
+    A stage itself sees those alone that it was given, or none.
+    """
+    return int(os.environ.get("EARSHOT_GPUS", len(gpus()) if schedules_alone() else 0))
 
 
 def limit_gpus() -> None:
@@ -171,11 +178,11 @@ def _take(names: Sequence[str], count: int, held: ExitStack) -> list[str]:
     """Lock so many of the GPUs, or none: two trainings would wait for each other for ever if each held half of them."""
     import fcntl
 
-    folder, taken = Path(tempfile.gettempdir()), []
-    with open(folder / "earshot-gpus.lock", "a") as turn:
+    taken: list[str] = []
+    with _to_lock("gpus") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         for name in names:
-            file = open(folder / f"earshot-gpu-{name}.lock", "a")  # noqa: SIM115
+            file = _to_lock(f"gpu-{name}")
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -187,3 +194,11 @@ def _take(names: Sequence[str], count: int, held: ExitStack) -> list[str]:
                 return taken
         held.close()
     return []
+
+
+def _to_lock(name: str) -> IO[str]:
+    """A file that everybody on this machine may lock, whoever made it: to lock it, reading is enough."""
+    path = Path(tempfile.gettempdir()) / f"earshot-{name}.lock"
+    with suppress(FileExistsError):
+        path.touch(exist_ok=False)
+    return open(path)

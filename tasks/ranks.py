@@ -41,7 +41,8 @@ def main() -> int:
         return 1
     if status == PREEMPTED:
         stop.heard = True
-        say_stopped()
+        if os.fstat(0).st_nlink:  # our input is the folder's lock, which is removed when the folder is finished
+            say_stopped()
     return status
 
 

@@ -192,6 +192,8 @@ def test_more_processes_than_graphics_cards_are_refused_before_anything_runs(gpu
             Learn().complete()
         with toy_runs.settings(device="cpu"):
             assert not Learn().complete()
+        toy_runs.publish(Learn(), {})
+        assert Learn().complete(), "what is finished can be used everywhere"
 
 
 def test_an_attempt_waits_for_no_cards_that_are_not_there(gpus, monkeypatch):
@@ -282,8 +284,11 @@ def test_the_local_scheduler_knows_of_all_cards(door, workdir):
     assert "resources: {'gpu': 3}" in told.stdout, told.stderr
 
 
-@pytest.mark.parametrize("flags", [["--scheduler-host", "elsewhere"], ["--machine-sampling-shard=1024"]])
-def test_machines_of_a_cluster_cut_draws_alike(flags):
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [(["--scheduler-host", "elsewhere"], "128 False"), (["--machine-sampling-shard=1024"], "1024 True")],
+)
+def test_machines_of_a_cluster_cut_draws_alike(flags, told):
     code = f"""
 from pipeline import command, options
 command.configure(options.parse("sc09", {flags!r}))
@@ -292,7 +297,5 @@ print(generator.shard_size(4096), machine.schedules_alone())
 """
     for gpus in ("", "0,1"):
         environment = {**toy_runs.ENVIRONMENT, "CUDA_VISIBLE_DEVICES": gpus}
-        told = subprocess.check_output(
-            [sys.executable, "-c", code], env=environment, cwd=toy_runs.REPOSITORY, text=True
-        )
-        assert told == f"1024 {'--scheduler-host' not in flags}\n"
+        words = [sys.executable, "-c", code]
+        assert subprocess.check_output(words, env=environment, cwd=toy_runs.REPOSITORY, text=True) == f"{told}\n"
