@@ -23,7 +23,7 @@ from models.layers.s4 import remembered_kernels
 
 REPOSITORY = Path(__file__).parent.parent
 # What compiles, or runs the whole pipeline, takes half a minute and more.
-SLOW = ("sampling", "cold-start", "agreement", "workers", "rerun", "denoising-rounding", "samplernn-training-rounding")
+SLOW = ("sampling", "cold-start", "agreement", "workers", "rerun", "rounding")
 NAMES = [row.name for row in rows.every()]
 ROUNDING = [row for row in rows.every() if row.name.endswith("rounding")]
 DRAWN = "10,240 samples of a second"
