@@ -101,6 +101,7 @@ def test_compiled_steps_draw_the_same(name: str, batch: int, tmp_path: Path, mon
     assert torch.equal(again, plain)
 
 
+@pytest.mark.slow
 @compiler.needed
 def test_compiled_steps_continue_and_keep_to_the_nucleus(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
