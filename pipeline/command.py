@@ -111,7 +111,7 @@ def benchmark(options: Options) -> "RunBenchmark":
     from tasks.artifact import stages_to_rebuild
     from tasks.benchmark import RunBenchmark
     from tasks.corpus import PrepareClips
-    from tasks.errors import EarshotError, unknown
+    from tasks.errors import EarshotError
     from tasks.parameters import check_plugin, model_name
     from tasks.sample_sets import named
 
@@ -126,10 +126,7 @@ def benchmark(options: Options) -> "RunBenchmark":
     if options.corpus == "folder" and "source" in options.machine:
         assignments = [f"corpus.name={folder_name(options.machine['source'])}", *assignments]
     settings = setting_tools.parse(assignments)
-    spaces = ["corpus", "classifier", "features", "sampling", *map(model_name, options.models)]
-    for name, _ in settings:
-        if (space := name.partition(".")[0]) not in spaces:
-            raise EarshotError(unknown("space of settings", space, spaces))
+    setting_tools.check_only(settings, (*setting_tools.SPACES, *map(model_name, options.models)))
     if options.count < 0 or options.count == 1:
         raise EarshotError(f"--count {options.count}: a row has at least 2 samples")
     PrepareClips(corpus=options.corpus, settings=setting_tools.in_space(settings, "corpus")).check_corpus()

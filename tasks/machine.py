@@ -137,9 +137,9 @@ def limit_gpus() -> None:
 
     Called when tasks are imported: before the scheduler is made, by whatever command, and before its flags are read.
     """
-    config = luigi.configuration.get_config()
-    if visible_gpus() and not config.has_option("resources", "gpu"):
-        config.set("resources", "gpu", str(len(visible_gpus())))
+    config, count = luigi.configuration.get_config(), len(visible_gpus())
+    if count and not config.has_option("resources", "gpu"):
+        config.set("resources", "gpu", str(count))
 
 
 def gpu_limit() -> int:

@@ -10,6 +10,7 @@ from models import generators
 from tasks.errors import EarshotError, unknown
 
 Settings = tuple[tuple[str, str], ...]  # (("wavenet.layers", "20"), ...): sorted, hashable
+SPACES = ("corpus", "classifier", "features", "sampling")  # and every model's own
 # What is compared unless somebody says otherwise: one of each family, and the floor.
 MODELS = ("wavenet", "sashimi", "wavegan", "flow_matching", "noise")
 # Whose features are compared: those of the benchmark's classifier, and of ears that are independent of it.
@@ -44,13 +45,20 @@ def in_space(settings: Settings, *spaces: str) -> Settings:
     return tuple((name, value) for name, value in settings if name.partition(".")[0] in spaces)
 
 
+def check_only(settings: Settings, spaces: Iterable[str]) -> None:
+    """Raise EarshotError where a setting is of another space than these."""
+    spaces = set(spaces)
+    for name, _ in settings:
+        if (space := name.partition(".")[0]) not in spaces:
+            raise EarshotError(unknown("space of settings", space, spaces))
+
+
 def check_spaces(settings: Settings, own: Iterable[str]) -> None:
     """Raise EarshotError where a setting is of a space that there is not. own: the spaces that matter to who was given them;
     those of other tasks may be among them."""
-    known = {"corpus", "classifier", "features", "sampling", *own}
-    for space in sorted({name.partition(".")[0] for name, _ in settings} - known):
-        if space not in every_model():
-            raise EarshotError(unknown("space of settings", space, {*known, *every_model()}))
+    known = (*SPACES, *own)
+    if in_space(settings, *known) != settings:  # else nobody needs to look which models there are
+        check_only(settings, (*known, *every_model()))
 
 
 def resolve(defaults: Mapping[str, Any], settings: Settings, space: str) -> dict[str, Any]:

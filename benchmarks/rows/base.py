@@ -121,6 +121,15 @@ class Setting:
         plugin = self.plugin("generators", name)
         return plugin.cls(plugin.presets[self.preset], SAMPLE_RATE, SECOND).to(self.device)
 
+    def classifier(self, name: str) -> Any:
+        """A classifier with random weights, the same in every process, that is not trained any more."""
+        import torch
+
+        torch.manual_seed(0)
+        plugin = self.plugin("classifiers", name)
+        net = plugin.cls(plugin.presets[self.preset], SAMPLE_RATE, SECOND, [str(digit) for digit in range(10)])
+        return net.to(self.device).eval().requires_grad_(False)
+
     def ways(self, function: Callable[[], object]) -> dict[str, Callable[[], object]]:
         """What is used, by the name of ""; on a graphics card beside it what torch.compile makes of it, to see if that pays."""
         if not self.card:

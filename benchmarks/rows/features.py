@@ -2,10 +2,9 @@
 precision that it offers; beside float32 the form that is trained, and on a graphics card what torch.compile makes of that."""
 
 from functools import partial
-from typing import Any
 
 from benchmarks import counts
-from benchmarks.rows.base import SAMPLE_RATE, SECOND, Figure, Row, Setting
+from benchmarks.rows.base import SECOND, Figure, Row, Setting
 from benchmarks.timing import interleaved
 
 GOAL, REFERENCE = 53, 58  # ms per clip at a batch of 32, in float32
@@ -17,14 +16,8 @@ def run(setting: Setting) -> list[Figure]:
     import torch
 
     torch.set_num_threads(setting.threads)
-    plugin = setting.plugin("classifiers", "resnext")
-
-    def listener(precision: str) -> Any:
-        torch.manual_seed(0)
-        net = plugin.cls(plugin.presets[setting.preset], SAMPLE_RATE, SECOND, [str(digit) for digit in range(10)])
-        return net.to(setting.device).eval().requires_grad_(False).listen_in(precision)
-
-    nets = {precision: listener(precision) for precision in plugin.cls.precisions}
+    precisions = setting.plugin("classifiers", "resnext").cls.precisions
+    nets = {precision: setting.classifier("resnext").listen_in(precision) for precision in precisions}
     batch = setting.pick(256 if setting.card else 32, 4)
     clips = 0.1 * torch.randn(batch, SECOND, device=setting.device)
     plain = nets["float32"]

@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 from benchmarks.rows import denoising, training
-from benchmarks.rows.base import SAMPLE_RATE, SECOND, Figure, Row, Setting
+from benchmarks.rows.base import SECOND, Figure, Row, Setting
 
 LOSS, GRADIENTS, OUTPUTS = 1e-5, 1e-3, 1e-4
 TIMESTEPS = 2048  # enough for every tier; in float64 a second of audio takes long
@@ -83,11 +83,7 @@ def of_features(setting: Setting) -> list[Figure]:
     import torch
 
     torch.set_num_threads(setting.threads)
-    plugin = setting.plugin("classifiers", "resnext")
-    torch.manual_seed(0)
-    net = plugin.cls(plugin.presets[setting.preset], SAMPLE_RATE, SECOND, [str(digit) for digit in range(10)])
-    net = net.to(setting.device).eval().requires_grad_(False)
-    net, reference = pair(setting, net)
+    net, reference = pair(setting, setting.classifier("resnext"))
     clips = 0.1 * torch.randn(setting.pick(4, 2), SECOND, generator=torch.Generator().manual_seed(1))
     with torch.inference_mode():
         found = net.listen_in("float32").features(clips.to(setting.device))[0]
