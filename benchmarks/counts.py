@@ -29,16 +29,17 @@ def wavenet_weights(c: Any) -> int:
 def wavenet_step(c: Any, batch: int) -> Work:
     """Every layer reads its input of `dilation` timesteps ago, and keeps that of now in its place.
 
-    Of the weights, those of the past tap are needed once in `dilation` timesteps, and those behind a ReLU where it is not
-    zero: for a single sequence, half of them.
+    A single sequence needs weights of the past tap once in `dilation` timesteps, those behind a ReLU where it is not zero, that
+    is half of them, and of the others three bytes each (`models/layers/wavenet_pass.py`).
     """
     weights = wavenet_weights(c)
-    read, past = float(weights), 2 * c.residual_channels**2
+    read = float(FLOAT * weights)
     if batch == 1:
-        read -= sum(c.blocks * past * (1 - 2.0**-layer) for layer in range(c.layers))
-        read -= (c.skip_channels + CODES) * c.end_channels / 2
+        ends = (c.skip_channels + CODES) * c.end_channels
+        known = sum(c.blocks * 2 * c.residual_channels**2 * (1 - 2.0**-layer) for layer in range(c.layers))
+        read = FLOAT * ends / 2 + 3 * (weights - ends - known)
     queues = 2 * c.blocks * c.layers * c.residual_channels * batch
-    return Work(2 * weights * batch, read=FLOAT * read, moved=FLOAT * queues, held=FLOAT * read)
+    return Work(2 * weights * batch, read=read, moved=FLOAT * queues, held=read)
 
 
 def wavenet_training(c: Any, batch: int, timesteps: int, parameters: int) -> Work:

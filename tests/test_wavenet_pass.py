@@ -10,7 +10,7 @@ from torch import Tensor
 from models import compiling
 from models.generators.wavenet import Config, WaveNet
 from models.layers import wavenet_pass
-from models.layers.wavenet_pass import PANEL, WaveNetPass, panels
+from models.layers.wavenet_pass import PANEL, WaveNetPass, packed, panels
 from models.stepping import Drawing, plainly
 from tests import compiler
 
@@ -118,6 +118,29 @@ def test_panels_hold_rows_together_column_by_column() -> None:
     matrix = torch.arange(15.0).view(3, 5)
     expected = [0, 5, 1, 6, 2, 7, 3, 8, 4, 9, 0, 0, 10, 0, 11, 0, 12, 0, 13, 0, 14, 0, 0, 0]
     assert panels(matrix, 2, 6).tolist() == expected
+
+
+@pytest.mark.parametrize("spread", [0.0, 1.5])
+def test_packed_weights_add_little_to_the_rounding_of_float32(spread: float) -> None:
+    net, scales = net_of({**SIZES[0], "residual_channels": 64, "skip_channels": 256}), torch.Generator().manual_seed(3)
+    for weight in (net.past, net.current, net.residual, net.skip):  # inputs of different scale
+        weight.data *= (spread * torch.randn(weight.shape[-1], generator=scales)).exp()
+    codes = torch.randint(256, (256,), generator=torch.Generator().manual_seed(1))
+    plain, ours = net.logits(codes[None])[0], teacher_forced(steps_of(net), net.before, codes)
+    exact = net.double().logits(codes[None])[0]
+    assert 0 < (ours - exact).square().mean().sqrt() < 3 * (plain - exact).square().mean().sqrt()
+
+
+def test_four_packed_weights_lie_in_three_words() -> None:
+    matrix = torch.randn(PANEL, PANEL + 1, generator=torch.Generator().manual_seed(1))
+    blocks = packed(matrix).view(2, -1)
+    steps, words = blocks[:, :PANEL], blocks[:, PANEL:].view(torch.int32).view(2, PANEL, 3, PANEL // 4)
+    fourth = words[:, :, 0] << 24 | (words[:, :, 1] & 255) << 16 | (words[:, :, 2] & 255) << 8
+    numbers = torch.cat([*(words & ~255).unbind(2), fourth], 2)
+    found = (numbers.double() * steps[:, None].double()).flatten(0, 1).t()
+    assert (found[:, : PANEL + 1] - matrix).abs().max() <= 2.0**-24 * matrix.abs().max()
+    assert not found[:, PANEL + 1 :].any()
+    torch.testing.assert_close(found[:, PANEL], matrix[:, PANEL].double(), atol=0, rtol=2.0**-23)  # alone in its block
 
 
 def test_compiling_pays_for_long_single_sequences_alone() -> None:

@@ -2,7 +2,8 @@
 //
 // A single sequence does next to nothing with each weight: what takes the time is reading them. Here they lie in the order in
 // which they are needed (models/layers/wavenet_pass.py), so that fetching them runs ahead from layer to layer while activations
-// wait for each other, and behind a ReLU the weights of zeros are not read. Tuned where a vector is 16 numbers (AVX-512).
+// wait for each other; most take three bytes each, and behind a ReLU the weights of zeros are not read.
+// Tuned where a vector is 16 numbers (AVX-512).
 
 #include <ATen/cpu/vec/vec.h>
 #include <ATen/ops/empty_like.h>
@@ -10,6 +11,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <tuple>
 #include <vector>
 
@@ -18,10 +20,11 @@ namespace {
 using Vector = at::vec::Vectorized<float>;
 constexpr int64_t LANES = Vector::size();
 constexpr int64_t PANEL = 64, WIDE = 256;  // outputs that are summed up together; wavenet_pass.py says them too
+constexpr int64_t QUARTER = PANEL / 4, COLUMN = 3 * QUARTER;  // of a panel's weights for one input, packed
 constexpr int64_t LINE = 16;               // numbers that are fetched at a time
 constexpr int64_t FETCHED = 2048;          // how many numbers fetching is ahead, or how many inputs that are not zero
 constexpr int64_t FETCHED_POSITIVE = 8;
-static_assert(PANEL % LANES == 0 && WIDE % PANEL == 0);
+static_assert(QUARTER % LANES == 0 && WIDE % PANEL == 0);
 
 int64_t padded(int64_t size, int64_t panel) { return (size + panel - 1) / panel * panel; }
 
@@ -31,26 +34,60 @@ void fetch(const float* weights, int64_t ahead, int64_t count) {
   for (int64_t i = 0; i < count; i += LINE) __builtin_prefetch(reinterpret_cast<const void*>(first + i * sizeof(float)));
 }
 
+// As Vector, for operations on bits
+using Floats __attribute__((vector_size(LANES * sizeof(float)))) = float;
+using Words __attribute__((vector_size(LANES * sizeof(int32_t)))) = int32_t;
+
+Words words(const float* weights) {
+  Words loaded;
+  std::memcpy(&loaded, weights, sizeof loaded);
+  return loaded;
+}
+
+// A vector of each quarter of a column: whole numbers of 24 bits, times 256. Three words have four of them: in their upper three
+// bytes one each, in their lowest bytes the fourth.
+struct Quarters {
+  Floats at[4];
+
+  explicit Quarters(const float* column) {
+    const Words a = words(column), b = words(column + QUARTER), c = words(column + 2 * QUARTER);
+    const Words fourth = (a << 24) | ((b & 255) << 16) | ((c & 255) << 8);
+    at[0] = __builtin_convertvector(a & ~255, Floats);
+    at[1] = __builtin_convertvector(b & ~255, Floats);
+    at[2] = __builtin_convertvector(c & ~255, Floats);
+    at[3] = __builtin_convertvector(fourth, Floats);
+  }
+};
+
 struct Pass {
   const float* weights;  // the next ones
 
-  // y += W x, for W in panels of PANEL outputs, each (inputs, PANEL); inputs: even
+  // y += W x, for W in panels of PANEL outputs, each in blocks of PANEL inputs: every output's step, then the packed columns of
+  // multiples of these steps
   void product(std::vector<float>& y, const float* x, int64_t inputs) {
-    constexpr int64_t N = PANEL / LANES;
+    constexpr int64_t N = QUARTER / LANES;
     for (size_t first = 0; first < y.size(); first += PANEL) {
-      Vector even[N], odd[N];  // sums over inputs, apart so that fewer additions wait for each other
-      for (int64_t n = 0; n < N; ++n) {
-        even[n] = Vector::loadu(&y[first + n * LANES]);
-        odd[n] = Vector(0.0f);
-      }
-      for (int64_t i = 0; i < inputs; i += 2, weights += 2 * PANEL) {
-        fetch(weights, FETCHED, 2 * PANEL);
-        for (int64_t n = 0; n < N; ++n) {
-          even[n] = at::vec::fmadd(Vector::loadu(weights + n * LANES), Vector(x[i]), even[n]);
-          odd[n] = at::vec::fmadd(Vector::loadu(weights + PANEL + n * LANES), Vector(x[i + 1]), odd[n]);
+      Floats sums[4][N];
+      std::memcpy(sums, &y[first], sizeof sums);
+      for (int64_t block = 0; block < inputs; block += PANEL) {
+        Floats steps[4][N], even[4][N] = {}, odd[4][N] = {};  // apart so that fewer additions wait for each other
+        std::memcpy(steps, weights, sizeof steps);
+        fetch(weights, FETCHED, PANEL);
+        weights += PANEL;
+        for (int64_t i = block; i < block + PANEL; i += 2, weights += 2 * COLUMN) {
+          fetch(weights, FETCHED, 2 * COLUMN);
+          for (int64_t n = 0; n < N; ++n) {
+            const Quarters one(weights + n * LANES), other(weights + COLUMN + n * LANES);
+            for (int64_t q = 0; q < 4; ++q) {
+              even[q][n] += one.at[q] * x[i];
+              odd[q][n] += other.at[q] * x[i + 1];
+            }
+          }
         }
+        for (int64_t q = 0; q < 4; ++q)
+          for (int64_t n = 0; n < N; ++n) sums[q][n] += (even[q][n] + odd[q][n]) * steps[q][n];
       }
-      for (int64_t n = 0; n < N; ++n) (even[n] + odd[n]).store(&y[first + n * LANES]);
+      std::memcpy(&y[first], sums, sizeof sums);
     }
   }
 
@@ -94,9 +131,10 @@ std::tuple<at::Tensor, at::Tensor> wavenet_pass(
   std::vector<float> both(2 * width), taps(2 * width), now(width), gated(layers * width), total(padded(skips, PANEL));
   std::vector<float> hidden(padded(bias_1.numel(), WIDE)), found(padded(bias_2.numel(), WIDE));
   const int64_t of_layers = layers * 5 * width * width - count_far * 2 * width * width;
-  const int64_t of_ends = total.size() * gated.size() + hidden.size() * total.size() + found.size() * hidden.size();
+  const int64_t of_sums = (of_layers + total.size() * gated.size()) / PANEL * (COLUMN + 1);
+  const int64_t of_ends = hidden.size() * total.size() + found.size() * hidden.size();
   TORCH_CHECK(panels == at::IntArrayRef({PANEL, WIDE}), "wavenet_pass: panels of another size");
-  TORCH_CHECK(weights.numel() == of_layers + of_ends, "wavenet_pass: weights of another size");
+  TORCH_CHECK(weights.numel() == of_sums + of_ends, "wavenet_pass: weights of another size");
   TORCH_CHECK(
       x.numel() == channels && static_cast<int64_t>(far.size()) == layers && from_past.numel() == count_far * 2 * width,
       "wavenet_pass: arguments of another size");
