@@ -7,7 +7,7 @@ In training, the gradients of inputs and of weights are two more products of the
 their gradients pass through memory five times (forward: read, write; backward: read the input and the output's gradient, write
 the input's); the optimizer reads a weight, its gradient and two moments, and writes three of them.
 
-c: the Config; batch: sequences; timesteps or positions: of each; weights are float32.
+c: the Config; batch: sequences; timesteps or positions: of each; weights are float32 where nothing else is said.
 """
 
 from collections.abc import Iterator
@@ -30,14 +30,14 @@ def wavenet_step(c: Any, batch: int) -> Work:
     """Every layer reads its input of `dilation` timesteps ago, and keeps that of now in its place.
 
     A single sequence needs weights of the past tap once in `dilation` timesteps, those behind a ReLU where it is not zero, that
-    is half of them, and of the others three bytes each (`models/layers/wavenet_pass.py`).
+    is half of them, and three bytes of each, which hold what float32 can tell (`models/layers/wavenet_pass.py`).
     """
     weights = wavenet_weights(c)
     read = float(FLOAT * weights)
     if batch == 1:
         ends = (c.skip_channels + CODES) * c.end_channels
         known = sum(c.blocks * 2 * c.residual_channels**2 * (1 - 2.0**-layer) for layer in range(c.layers))
-        read = FLOAT * ends / 2 + 3 * (weights - ends - known)
+        read = 3 * (weights - known - ends / 2)
     queues = 2 * c.blocks * c.layers * c.residual_channels * batch
     return Work(2 * weights * batch, read=read, moved=FLOAT * queues, held=read)
 

@@ -12,7 +12,9 @@ input, and what a receptive field reaches into.
 
 import math
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -22,6 +24,7 @@ from torch import Tensor
 
 from models.clips import ClipArray, Clips
 from models.generators.base import Generator, Samples
+from models.kept import Kept, contents
 from models.layers.quantization import LEVELS, ZERO, Quantizer
 from models.randomness import SampleRandom
 from models.sampling_batch import state_bytes
@@ -93,6 +96,7 @@ class Autoregressive(Generator):
         super().__init__(config, sample_rate, timesteps)
         self.quantizer = Quantizer(config.quantization, config.scale_per_clip)
         self.likelihood_space = self.quantizer.space
+        self._engines: Kept[Drawing] = Kept()
 
     def logits(self, codes: Tensor) -> Tensor:
         """(batch, timesteps, 256) logits of p(c_t | c_1 ... c_{t-1}) for codes (batch, timesteps)."""
@@ -200,13 +204,25 @@ class Autoregressive(Generator):
             if prefix.shape[1]:
                 prefix = prefix.to(self.device)
                 given = self.quantizer.encode(prefix) if prefix.is_floating_point() else prefix
+        with self.engine(count) as engine:
+            piece = engine.whole_pieces(PIECE) if settings.seconds else timesteps
+            uniforms = self.uniforms(rng or SampleRandom(0), count, timesteps, piece)
+            for codes, log_likelihood in engine.stream(uniforms, given, settings.temperature, settings.top_p):
+                yield Samples(self.quantizer.decode(codes).cpu(), log_likelihood, evaluations=codes.shape[1])
+
+    @contextmanager
+    def engine(self, count: int) -> Iterator[Drawing]:
+        """What draws `count` samples. A frozen model keeps it for the next so many: to make it takes seconds, compiled."""
         # Of clip length, however long the draw: what a sample begins with does not depend on how it goes on.
         pays = self.device.type == "cuda" or self.steps(1).pays(count, self.timesteps)
-        engine = Drawing(self, count, pays if self.compiled is None else self.compiled)
-        piece = engine.whole_pieces(PIECE) if settings.seconds else timesteps
-        uniforms = self.uniforms(rng or SampleRandom(0), count, timesteps, piece)
-        for codes, log_likelihood in engine.stream(uniforms, given, settings.temperature, settings.top_p):
-            yield Samples(self.quantizer.decode(codes).cpu(), log_likelihood, evaluations=codes.shape[1])
+        compiled = pays if self.compiled is None else self.compiled
+        weights = [*self.parameters(), *self.buffers()]
+        if any(weight.requires_grad for weight in weights):
+            yield Drawing(self, count, compiled)
+            return
+        how = count, compiled, torch.get_num_threads(), self.before, contents(weights)
+        with self._engines.lent(weights, how, partial(Drawing, self, count, compiled)) as engine:
+            yield engine
 
     def uniforms(self, rng: SampleRandom, count: int, timesteps: int, piece: int) -> Iterator[Tensor]:
         """(count, at most `piece`) on the device, `timesteps` in all: the same numbers however they are cut."""

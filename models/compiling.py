@@ -40,7 +40,8 @@ class CannotCompile(RuntimeError):
 
 @functools.cache
 def compiler(device: torch.device) -> Callable[..., Callable[..., Any]]:
-    """The `Build` for a device. On a CPU it raises CannotCompile; elsewhere it compiles at the first call, and this raises."""
+    """The `Build` for a device. On a CPU it raises CannotCompile; elsewhere it compiles at the first call, which raises it, as
+    does this where nothing can be compiled."""
     if device.type == "cpu":
         return ahead_of_time
     try:
@@ -61,7 +62,15 @@ def just_in_time(name: str, function: Callable[..., Any], weights: Any, *example
     # Objects of one class share it, and each size of batch needs a form of its own.
     torch._dynamo.config.recompile_limit = max(FORMS, torch._dynamo.config.recompile_limit)
     compiled = torch.compile(function, fullgraph=True, dynamic=False)
-    return lambda *tensors: compiled(weights, *tensors)
+
+    def run(*tensors: Tensor) -> Any:
+        try:
+            return compiled(weights, *tensors)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            reason = getattr(error, "inner_exception", None) or error
+            raise CannotCompile(f"{name} could not be compiled ({_in_short(reason)})") from error
+
+    return run
 
 
 def ahead_of_time(name: str, function: Callable[..., Any], weights: Any, *examples: Tensor) -> Callable[..., Any]:

@@ -118,6 +118,8 @@ def find(kind: str, spec: str) -> Plugin:
         if not (path.suffix == ".py" and path.is_file() and class_name.isidentifier()):
             raise ValueError(f"no such model: {spec!r}. Write path/to/file.py:ClassName, with a file that exists")
         return Plugin(kind, class_name, f"{path.resolve()}:{class_name}", class_name, path.resolve())
+    if spec.endswith(".py"):
+        raise ValueError(f"which class of {spec}? Write {spec}:ClassName")
     available = names(kind)
     if spec not in available:
         what = "model" if kind == "generators" else kind.removesuffix("s")

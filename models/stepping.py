@@ -14,7 +14,8 @@ samples, but for uniforms that lie within rounding of the border between two cod
 
 import warnings
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, Protocol
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ from models.layers.quantization import LEVELS
 from models.recording import Recording, in_periods, recorded, stepped
 
 Run = Callable[..., Any]
+T = TypeVar("T")
 
 
 class RunsPlainly(UserWarning):
@@ -123,8 +125,7 @@ class Drawing:
         self._build: Build = plainly
         self._ticks: dict[tuple[float, float, int], Run] = {}
         self._recordings: dict[Run, Recording] = {}
-        if self.compiled:
-            self._or_plainly(self._compile)
+        self._or_plainly(self._compile)
 
     @torch.inference_mode()
     def __call__(
@@ -160,21 +161,27 @@ class Drawing:
                 forced = given.new_full((piece.shape[1], self.batch), -1)
                 forced[:prefix] = given[:, first : first + prefix].t()
                 rows.append(forced)
-            tick = self._tick(temperature, top_p, rows)  # the first time, it resets the steps
-            if not first:
-                self.steps.reset()
-            if self.compiled and self.device.type == "cuda":
-                if tick not in self._recordings:
-                    self._recordings[tick] = Recording(tick, self.steps, self.start(), rows)
-                found, worth = self._recordings[tick].run(rows, first)
-            elif self.steps.by_period:
-                found, worth = in_periods(tick, self.steps, codes, first, rows)
-            else:
-                drawn = list(stepped(tick, self.steps, codes, first, zip(*rows, strict=True)))
-                found, worth = (torch.stack(part) for part in zip(*drawn, strict=True))
+            found, worth = self._or_plainly(partial(self._piece, codes, first, rows, temperature, top_p), first)
             worth[:prefix] = 0
             first, codes = first + len(found), found[-1]
             yield found.t().contiguous(), worth.cpu().double().sum(0)
+
+    def _piece(
+        self, codes: Tensor, first: int, rows: list[Tensor], temperature: float, top_p: float
+    ) -> tuple[Tensor, Tensor]:
+        """Codes and nats of the timesteps from `first` on, (timesteps, batch); codes: (batch,) the input of the first one."""
+        tick = self._tick(temperature, top_p, rows)  # the first time, it resets the steps
+        if not first:
+            self.steps.reset()
+        if self.compiled and self.device.type == "cuda":
+            if tick not in self._recordings:
+                self._recordings[tick] = Recording(tick, self.steps, self.start(), rows)
+            return self._recordings[tick].run(rows, first)
+        if self.steps.by_period:
+            return in_periods(tick, self.steps, codes, first, rows)
+        drawn = list(stepped(tick, self.steps, codes, first, zip(*rows, strict=True)))
+        found, worth = (torch.stack(part) for part in zip(*drawn, strict=True))
+        return found, worth
 
     def whole_pieces(self, timesteps: int) -> int:
         """A piece of about so many timesteps after which clocks and recordings are where they were."""
@@ -191,38 +198,37 @@ class Drawing:
         if key in self._ticks:
             return self._ticks[key]
 
-        def make() -> None:
-            steps, function = self.steps, timestep(self.steps, temperature, top_p, len(rows))
-            steps.reset()
-            shape = (steps.period, self.batch) if steps.by_period else (self.batch,)
-            if steps.by_period:
-                function = period(steps, function, len(rows))
-            example = (self.start(), *(row.new_zeros(shape) for row in rows), *steps.before(0, self.start()))
-            self._ticks[key] = self._build("timestep", function, steps.weights, *example)
-
-        if not self._or_plainly(make):
-            make()
+        steps, function = self.steps, timestep(self.steps, temperature, top_p, len(rows))
+        steps.reset()
+        shape = (steps.period, self.batch) if steps.by_period else (self.batch,)
+        if steps.by_period:
+            function = period(steps, function, len(rows))
+        example = (self.start(), *(row.new_zeros(shape) for row in rows), *steps.before(0, self.start()))
+        self._ticks[key] = self._build("timestep", function, steps.weights, *example)
         return self._ticks[key]
 
     def _compile(self) -> None:
         """Raises CannotCompile."""
-        from models.compiling import compiler
+        if self.compiled:
+            from models.compiling import compiler
 
-        self._build = compiler(self.device)
-        self.steps.build(self._build)
+            self._build = compiler(self.device)
+            self.steps.build(self._build)
 
-    def _or_plainly(self, make: Callable[[], None]) -> bool:
-        """Make something compiled, or else give up compiling, with a warning, and begin with plain steps. Returns which."""
+    def _or_plainly(self, make: Callable[[], T], first: int = 0) -> T:
+        """What `make` gives; where something cannot be compiled, what it gives with plain steps, after a warning. Those begin
+        anew, and so must it: with timestep `first` = 0."""
         from models.compiling import CannotCompile
 
         try:
-            make()
+            return make()
         except CannotCompile as error:
+            if first or not self.compiled:
+                raise
             warnings.warn(f"{error}; samples are drawn without, which takes longer", RunsPlainly, stacklevel=5)
-            self.compiled, self._build, self._ticks = False, plainly, {}
+            self.compiled, self._build, self._ticks, self._recordings = False, plainly, {}, {}
             self.steps = self.model.steps(self.batch, fused=False)
-            return False
-        return True
+        return make()
 
 
 def timestep(steps: Steps, temperature: float, top_p: float, rows: int) -> Run:

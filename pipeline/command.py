@@ -127,7 +127,7 @@ def benchmark(options: Options) -> "RunBenchmark":
         assignments = [f"corpus.name={folder_name(options.machine['source'])}", *assignments]
     settings = setting_tools.parse(assignments)
     setting_tools.check_only(settings, (*setting_tools.SPACES, *map(model_name, options.models)))
-    if options.count < 0 or options.count == 1:
+    if options.count is not None and options.count < 2:
         raise EarshotError(f"--count {options.count}: a row has at least 2 samples")
     PrepareClips(corpus=options.corpus, settings=setting_tools.in_space(settings, "corpus")).check_corpus()
     return RunBenchmark(
@@ -136,7 +136,7 @@ def benchmark(options: Options) -> "RunBenchmark":
         models=tuple(os.path.abspath(m) if ":" in m else m for m in options.models),
         preset=options.preset,
         seeds=tuple(options.seeds),
-        count=options.count,
+        count=options.count or 0,
         classifier=options.classifier,
         checkpoint=options.checkpoint,
         features=tuple(options.features),

@@ -25,7 +25,7 @@ class Options:
     preset: str
     classifier: str
     seeds: list[int]
-    count: int
+    count: int | None
     assignments: list[str]
     machine: dict[str, str]
     plan: bool
@@ -66,7 +66,7 @@ def parse(corpus: str, words: list[str] | None = None) -> Options:
     add("--save-probabilities", action="store_true", help="save the class probabilities of all samples, in the layout of the "
         "SaShiMi release")  # fmt: skip
     add("--seed", action="append", metavar="N", help="training seed; several, 0,1,2, make one row with its spread (0)")
-    add("--count", type=int, default=0, metavar="N", help="samples in a row (32 at smoke, 512 at small)")
+    add("--count", type=int, metavar="N", help="samples in a row (32 at smoke, 512 at small)")
     add("--sample-rate", type=_positive(int), metavar="HZ", help="of clips and samples, short for "
         "--set corpus.sample_rate=HZ")  # fmt: skip
     add("--clip-seconds", type=_positive(float), metavar="S", help="their length, short for "

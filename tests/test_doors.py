@@ -59,6 +59,10 @@ def test_help_explains_every_flag_and_the_exit_status(corpus: str) -> None:
 WRONG = {
     "model": (["--models", "wavnet"], ["'wavnet'", "Did you mean wavenet?", "noise", "models/generators/wavnet.py"]),
     "outside model": (["--models", "gone/mine.py:Mine"], ["gone/mine.py:Mine", "path/to/file.py:ClassName"]),
+    "outside model without class": (
+        ["--models", "examples/my_model.py"],
+        ["which class", "examples/my_model.py:ClassName"],
+    ),
     "preset": (["--preset", "smal"], ["'smal'", "Did you mean small?", "paper"]),
     "classifier": (["--classifier", "papr"], ["'papr'", "Did you mean paper?"]),
     "field": (["--set", "wavenet.layer=20"], ["'layer'", "Did you mean layers?"]),
@@ -75,6 +79,7 @@ WRONG = {
     "stage": (["--stale", "rebuild=feature"], ["'feature'", "Did you mean features?", "evaluation"]),
     "stale": (["--stale", "rebuild"], ["--stale", "refuse", "rebuild=STAGE"]),
     "count": (["--count", "-3"], ["--count", "-3"]),
+    "no samples": (["--count", "0"], ["--count 0", "at least 2 samples"]),
     "seed": (["--seed", "one"], ["--seed", "whole numbers", "one"]),
     "no models": (["--models", ","], ["--models names no model"]),
     "device": (["--device", "tpu"], ["--device", "'cpu'", "'cuda'"]),

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from models.autoregressive import Autoregressive
 from models.generators import samplernn, sashimi, wavenet
 from models.layers.s4 import S4
 from models.layers.s4_steps import S4Step
-from models.stepping import Drawing, PlainSteps, Recording
+from models.stepping import Drawing, PlainSteps, Recording, RunsPlainly
 from tests import compiler
 
 NETS = {
@@ -240,6 +241,26 @@ def test_compiled_as_for_a_card_spans_draw_the_same(name: str, tmp_path: Path, m
     assert compiled[0] > at_first
     assert torch.equal(codes.t(), expected)
     torch.testing.assert_close(worth.double().sum(0), nats, rtol=1e-4, atol=0)
+
+
+def test_what_cannot_be_compiled_when_it_is_first_run_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a card, where `torch.compile` finds out then."""
+
+    def broken(*_: Any) -> None:
+        raise RuntimeError("no Triton is there")
+
+    monkeypatch.setattr(compiling, "compiler", lambda device: compiling.just_in_time)
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=broken))
+    torch._dynamo.reset()
+    net = net_of("samplernn")
+    expected, nats = Drawing(net, 3)(uniforms(3))
+    drawing = Drawing(net, 3, compiled=True)
+    with pytest.warns(RunsPlainly, match=r"could not be compiled .*no Triton is there") as told:
+        codes, worth = drawing(uniforms(3))
+    assert len(told) == 1
+    assert not drawing.compiled
+    assert torch.equal(codes, expected)
+    assert torch.equal(worth, nats)
 
 
 def test_a_card_without_a_compiler_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:

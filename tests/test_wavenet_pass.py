@@ -77,9 +77,10 @@ def test_a_draw_of_whole_periods_is_that_of_single_timesteps() -> None:
         list(single.stream(uniforms.split(9, 1)))
 
 
-def test_what_is_not_a_number_stays_so() -> None:
+@pytest.mark.parametrize("name", ["skip", "end_1.weight"])
+def test_what_is_not_a_number_stays_so(name: str) -> None:
     net = net_of(SIZES[0])
-    net.skip.data[-1, 3] = torch.nan
+    net.get_parameter(name).data[-1, 3] = torch.nan
     assert teacher_forced(steps_of(net), net.before, torch.zeros(8, dtype=torch.int64)).isnan().all()
 
 
@@ -120,27 +121,32 @@ def test_panels_hold_rows_together_column_by_column() -> None:
     assert panels(matrix, 2, 6).tolist() == expected
 
 
-@pytest.mark.parametrize("spread", [0.0, 1.5])
+@pytest.mark.parametrize("spread", [0, 8])
 def test_packed_weights_add_little_to_the_rounding_of_float32(spread: float) -> None:
-    net, scales = net_of({**SIZES[0], "residual_channels": 64, "skip_channels": 256}), torch.Generator().manual_seed(3)
-    for weight in (net.past, net.current, net.residual, net.skip):  # inputs of different scale
-        weight.data *= (spread * torch.randn(weight.shape[-1], generator=scales)).exp()
+    net = net_of({**SIZES[0], "residual_channels": 64, "skip_channels": 256})
+    # the same function with channels of different scale, and float32 rounds it alike
+    scales = (spread * (2 * torch.rand(64, generator=torch.Generator().manual_seed(3)) - 1)).round().exp2()
+    net.start.data *= scales[:, None]
+    net.residual.data *= scales[:, None]
+    for taps in (net.past, net.current):
+        taps.data /= scales
     codes = torch.randint(256, (256,), generator=torch.Generator().manual_seed(1))
     plain, ours = net.logits(codes[None])[0], teacher_forced(steps_of(net), net.before, codes)
     exact = net.double().logits(codes[None])[0]
-    assert 0 < (ours - exact).square().mean().sqrt() < 3 * (plain - exact).square().mean().sqrt()
+    assert 0 < (ours - exact).square().mean().sqrt() < 2 * (plain - exact).square().mean().sqrt()
 
 
-def test_four_packed_weights_lie_in_three_words() -> None:
-    matrix = torch.randn(PANEL, PANEL + 1, generator=torch.Generator().manual_seed(1))
-    blocks = packed(matrix).view(2, -1)
-    steps, words = blocks[:, :PANEL], blocks[:, PANEL:].view(torch.int32).view(2, PANEL, 3, PANEL // 4)
+@pytest.mark.parametrize("scale", [1.0, 1e-32, 0.0])
+def test_four_packed_weights_lie_in_three_words(scale: float) -> None:
+    matrix = scale * torch.randn(PANEL, PANEL + 1, generator=torch.Generator().manual_seed(1))
+    beside, columns = packed(matrix).view(2, -1).split([2 * PANEL, 3 * PANEL * PANEL // 4], 1)
+    steps, scales = beside.unflatten(1, (2, PANEL)).unbind(1)
+    words = columns.view(torch.int32).view(2, PANEL, 3, PANEL // 4)
     fourth = words[:, :, 0] << 24 | (words[:, :, 1] & 255) << 16 | (words[:, :, 2] & 255) << 8
     numbers = torch.cat([*(words & ~255).unbind(2), fourth], 2)
-    found = (numbers.double() * steps[:, None].double()).flatten(0, 1).t()
-    assert (found[:, : PANEL + 1] - matrix).abs().max() <= 2.0**-24 * matrix.abs().max()
+    found = (numbers.double() * steps[:, None].double() * scales[:, :, None]).flatten(0, 1).t()
+    assert (found[:, : PANEL + 1] - matrix).abs().max() <= 2.0**-23 * matrix.abs().max()
     assert not found[:, PANEL + 1 :].any()
-    torch.testing.assert_close(found[:, PANEL], matrix[:, PANEL].double(), atol=0, rtol=2.0**-23)  # alone in its block
 
 
 def test_compiling_pays_for_long_single_sequences_alone() -> None:

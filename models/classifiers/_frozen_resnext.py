@@ -8,7 +8,7 @@ it; maps of a whole batch would also be new pages of memory for every layer, whi
 In bf16 what convolutions take and give has 8 bits of mantissa, sums within them and the residual path keep float32's 24.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -102,29 +102,3 @@ def _through(blocks: list[FrozenBottleneck], x: Tensor) -> Tensor:
     for block in blocks:
         x = block(x)
     return x
-
-
-class Kept:
-    """What was made of tensors, made again where one of them has been replaced, moved or written to since.
-
-    Writes through `.data` leave no trace, and inference tensors tell nothing of writes: of those nothing is kept.
-    """
-
-    def __init__(self) -> None:
-        self.forget()
-
-    def forget(self) -> None:
-        self.state: Any = None
-        self.tensors: list[Tensor] = []
-        self.made: Any = None
-
-    def get(self, tensors: Iterable[Tensor], how: str, make: Callable[[], FrozenResNeXt]) -> FrozenResNeXt:
-        """What `make` made of the tensors, `how` being what else it depends on."""
-        tensors = list(tensors)
-        if any(tensor.is_inference() for tensor in tensors):
-            return make()
-        state = (how, [(tensor.data_ptr(), tensor._version) for tensor in tensors])
-        if state != self.state:
-            # The tensors are held on to, so that nothing else can come to lie at their addresses.
-            self.made, self.tensors, self.state = make(), [tensor.detach() for tensor in tensors], state
-        return self.made

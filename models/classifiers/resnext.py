@@ -23,8 +23,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from models.classifiers._frozen_resnext import DTYPES, FrozenResNeXt, Kept, fold
+from models.classifiers._frozen_resnext import DTYPES, FrozenResNeXt, fold
 from models.classifiers.base import Classifier
+from models.kept import Kept
 from models.layers.augmentation import Augmentation
 from models.layers.logmel import LogMel
 from models.training_config import TrainingConfig
@@ -123,7 +124,7 @@ class ResNeXt(Classifier):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
         nn.init.zeros_(self.classifier.bias)
-        self._kept = Kept()
+        self._kept: Kept[FrozenResNeXt] = Kept()
 
     def use_background_noise(self, waveforms: Tensor) -> None:
         """Mix clips of noise, (n, timesteps) in [-1, 1], into the clips that it trains on from now on."""

@@ -22,8 +22,8 @@ constexpr int64_t LANES = Vector::size();
 constexpr int64_t PANEL = 64, WIDE = 256;  // outputs that are summed up together; wavenet_pass.py says them too
 constexpr int64_t QUARTER = PANEL / 4, COLUMN = 3 * QUARTER;  // of a panel's weights for one input, packed
 constexpr int64_t LINE = 16;               // numbers that are fetched at a time
-constexpr int64_t FETCHED = 2048;          // how many numbers fetching is ahead, or how many inputs that are not zero
-constexpr int64_t FETCHED_POSITIVE = 8;
+constexpr int64_t FETCHED = 2048;          // how many numbers fetching is ahead
+constexpr int64_t FETCHED_POSITIVE = 8;    // how many inputs that are not zero, behind a ReLU
 static_assert(QUARTER % LANES == 0 && WIDE % PANEL == 0);
 
 int64_t padded(int64_t size, int64_t panel) { return (size + panel - 1) / panel * panel; }
@@ -62,8 +62,8 @@ struct Quarters {
 struct Pass {
   const float* weights;  // the next ones
 
-  // y += W x, for W in panels of PANEL outputs, each in blocks of PANEL inputs: every output's step, then the packed columns of
-  // multiples of these steps
+  // y += W x, for W in panels of PANEL outputs, each in blocks of PANEL inputs: a 256th of every output's step, since multiples
+  // of it come times 256; every input's scale; the packed columns of multiples
   void product(std::vector<float>& y, const float* x, int64_t inputs) {
     constexpr int64_t N = QUARTER / LANES;
     for (size_t first = 0; first < y.size(); first += PANEL) {
@@ -71,16 +71,18 @@ struct Pass {
       std::memcpy(sums, &y[first], sizeof sums);
       for (int64_t block = 0; block < inputs; block += PANEL) {
         Floats steps[4][N], even[4][N] = {}, odd[4][N] = {};  // apart so that fewer additions wait for each other
+        float scaled[PANEL];
         std::memcpy(steps, weights, sizeof steps);
-        fetch(weights, FETCHED, PANEL);
-        weights += PANEL;
-        for (int64_t i = block; i < block + PANEL; i += 2, weights += 2 * COLUMN) {
+        for (int64_t i = 0; i < PANEL; ++i) scaled[i] = x[block + i] * weights[PANEL + i];
+        fetch(weights, FETCHED, 2 * PANEL);
+        weights += 2 * PANEL;
+        for (int64_t i = 0; i < PANEL; i += 2, weights += 2 * COLUMN) {
           fetch(weights, FETCHED, 2 * COLUMN);
           for (int64_t n = 0; n < N; ++n) {
             const Quarters one(weights + n * LANES), other(weights + COLUMN + n * LANES);
             for (int64_t q = 0; q < 4; ++q) {
-              even[q][n] += one.at[q] * x[i];
-              odd[q][n] += other.at[q] * x[i + 1];
+              even[q][n] += one.at[q] * scaled[i];
+              odd[q][n] += other.at[q] * scaled[i + 1];
             }
           }
         }
@@ -131,7 +133,7 @@ std::tuple<at::Tensor, at::Tensor> wavenet_pass(
   std::vector<float> both(2 * width), taps(2 * width), now(width), gated(layers * width), total(padded(skips, PANEL));
   std::vector<float> hidden(padded(bias_1.numel(), WIDE)), found(padded(bias_2.numel(), WIDE));
   const int64_t of_layers = layers * 5 * width * width - count_far * 2 * width * width;
-  const int64_t of_sums = (of_layers + total.size() * gated.size()) / PANEL * (COLUMN + 1);
+  const int64_t of_sums = (of_layers + total.size() * gated.size()) / PANEL * (COLUMN + 2);
   const int64_t of_ends = hidden.size() * total.size() + found.size() * hidden.size();
   TORCH_CHECK(panels == at::IntArrayRef({PANEL, WIDE}), "wavenet_pass: panels of another size");
   TORCH_CHECK(weights.numel() == of_sums + of_ends, "wavenet_pass: weights of another size");

@@ -16,7 +16,8 @@ from models.layers.causal import GatedSteps, WaveNetSteps
 from models.stepping import Build
 
 PANEL, WIDE = 64, 256  # as in wavenet_pass.cpp, which is told
-LARGEST = 2**23 - 2  # of 24 bits, and so that rounding does not go beyond
+LARGEST = 2**23 - 2  # multiple of a step, of 24 bits, so that rounding does not go beyond
+SMALLEST = 2.0**-118  # step, of which a 256th still has all its bits
 
 
 class WaveNetPass(WaveNetSteps):
@@ -46,7 +47,8 @@ class WaveNetPass(WaveNetSteps):
             parts += [packed(taps), packed(of_stack["residual"][layer])]
         skips = F.pad(w["skip"].unflatten(1, (layers, channels)), (0, width - channels)).flatten(1)
         parts += [packed(skips), panels(w["end_1"], WIDE, PANEL), panels(w["end_2"], WIDE, WIDE)]
-        biases = {"bias_1": w["bias_1"].flatten(), "bias_2": w["bias_2"]}
+        # Weights of zeros are not read, be they numbers or not.
+        biases = {"bias_1": w["bias_1"].flatten(), "bias_2": w["bias_2"] + 0 * (w["end_1"].sum() + w["end_2"].sum())}
         past_far = past[self.far_layers, :, :channels].transpose(1, 2).contiguous()
         self.weights = {"pass": torch.cat(parts), "past_far": past_far, "table": w["table"], **biases}
         self.skips = skip.shape[1]
@@ -94,17 +96,20 @@ def panels(matrix: Tensor, outputs: int, inputs: int) -> Tensor:
 def packed(matrix: Tensor) -> Tensor:
     """A copy of a matrix as `panels` of PANEL rows, in three quarters of the memory; see `Pass::product` in the C++ file.
 
-    Every PANEL weights of an output are whole multiples of a step. What they are rounded by is at most 2**-24 of the largest of
-    them, and adds little to the rounding of float32 sums: the logits of published sizes are off by 1.2 times as much.
+    In every block of PANEL x PANEL, inputs are scaled by powers of two, and an output's weights are whole multiples of a step.
+    What they are rounded by is at most 2**-24 of the largest of them, and adds little to the rounding of sums in float32. What
+    is not finite is not a number any more.
     """
     rows, columns = matrix.shape
     whole = F.pad(matrix, (0, padded(columns, PANEL) - columns, 0, padded(rows, PANEL) - rows))
     blocks = whole.unflatten(0, (-1, PANEL)).unflatten(2, (-1, PANEL)).permute(0, 2, 3, 1)  # (..., inputs, outputs)
-    steps = blocks.abs().amax(2, keepdim=True) / LARGEST
+    scales = blocks.abs().amax(3, keepdim=True).log2().round().nan_to_num(0, 0, 0).exp2()
+    blocks = blocks / scales
+    steps = (blocks.abs().amax(2, keepdim=True) / LARGEST).clamp_min(SMALLEST)
     quarters = (blocks.double() / steps).round().nan_to_num(0, 0, 0).int().unflatten(3, (4, -1))
     fourth = quarters[..., 3:, :] >> torch.tensor([[16], [8], [0]], dtype=torch.int32)
     words = quarters[..., :3, :] << 8 | fourth & 255
-    return torch.cat([steps.flatten(2) / 256, words.view(torch.float32).flatten(2)], 2).flatten()
+    return torch.cat([steps.flatten(2) / 256, scales.flatten(2), words.view(torch.float32).flatten(2)], 2).flatten()
 
 
 def _shapes(weights: Tensor, x: Tensor, past: Tensor, from_past: Tensor, *others: Any) -> tuple[Tensor, Tensor]:
