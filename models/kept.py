@@ -1,5 +1,6 @@
 """What takes long to make of a model's weights, kept for the next time."""
 
+import gc
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -36,7 +37,9 @@ class Kept(Generic[T]):
             return make()
         state = (how, [(tensor.data_ptr(), tensor._version) for tensor in tensors])
         if self.made is None or state != self.state:
-            self.forget()  # at first: there may be no memory for both
+            if self.made is not None:
+                self.forget()
+                gc.collect()  # it may refer to itself, and there may be no memory for both
             made = make()
             # The tensors are held on to, so that nothing else can come to lie at their addresses.
             self.made, self.tensors, self.state = made, [tensor.detach() for tensor in tensors], state
