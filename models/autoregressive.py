@@ -213,9 +213,10 @@ class Autoregressive(Generator):
     @contextmanager
     def engine(self, count: int) -> Iterator[Drawing]:
         """What draws `count` samples. A frozen model keeps it for the next so many: to make it takes seconds, compiled."""
-        # Of clip length, however long the draw: what a sample begins with does not depend on how it goes on.
-        pays = self.device.type == "cuda" or self.steps(1).pays(count, self.timesteps)
-        compiled = pays if self.compiled is None else self.compiled
+        compiled = self.compiled
+        if compiled is None:
+            # Of clip length, however long the draw: what a sample begins with does not depend on how it goes on.
+            compiled = self.device.type == "cuda" or self.steps(1).pays(count, self.timesteps)
         weights = [*self.parameters(), *self.buffers()]
         if any(weight.requires_grad for weight in weights):
             yield Drawing(self, count, compiled)

@@ -1,7 +1,6 @@
 """Inside the stages that draw and collect samples, and that ask a generator for the likelihood of real clips."""
 
 import csv
-import gc
 import math
 import shutil
 from collections.abc import Mapping, Sequence
@@ -86,7 +85,6 @@ def draw(
             batch, drawn = or_less(min(batch, stop - first), partial(some, first))
             found.append(drawn)
             first += batch
-            gc.collect()  # engines refer to themselves, and the next batch needs the memory
     nats = [drawn.log_likelihood.cpu().numpy() for drawn in found if drawn.log_likelihood is not None]
     labels = [label for drawn in found if drawn.labels is not None for label in drawn.labels.tolist()]
     likelihood = np.concatenate(nats) if nats else None

@@ -243,12 +243,11 @@ def test_operations_of_the_classifier() -> None:
 def test_published_sizes() -> None:
     """The counted weights of the paper's presets are the published numbers of parameters, but for tables and embeddings."""
     wavenet = plugins.find("generators", "wavenet").presets["paper"]
-    weights, ends = 40 * (5 * 64 * 64 + 1024 * 64) + 512 * 1024 + 256 * 512, 512 * 1024 + 256 * 512
+    ends = 512 * 1024 + 256 * 512
+    weights = 40 * (5 * 64 * 64 + 1024 * 64) + ends
     assert counts.wavenet_weights(wavenet) == weights
     assert counts.wavenet_step(wavenet, 32).read == 4 * weights
-    past = sum(
-        1 - 1 / 2**layer for layer in range(10)
-    )  # of ten layers' taps on the past, what need not be read at a timestep
+    past = sum(1 - 1 / 2**layer for layer in range(10))  # of a block's taps on the past, what a timestep need not read
     assert counts.wavenet_step(wavenet, 1).read == pytest.approx(3 * (weights - 4 * past * 2 * 64 * 64 - ends / 2))
     state = counts.sashimi_step(plugins.find("generators", "sashimi").presets["paper"], 256).moved
     assert state == 2 * 4 * 64 * 256 * 8 * (64 + 128 / 4 + 256 / 16)

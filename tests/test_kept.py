@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from dataclasses import replace
 
 import pytest
 import torch
@@ -32,7 +31,7 @@ def made(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def net_of(place: int) -> Generator:
     torch.manual_seed(0)
     module, kind = NETS[place]
-    net: Generator = kind(replace(module.PRESETS["smoke"]), 16000, 60).freeze()
+    net: Generator = kind(module.PRESETS["smoke"], 16000, 60).freeze()
     return net
 
 
